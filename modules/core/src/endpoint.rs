@@ -1,0 +1,307 @@
+//! What is known of one engine. The fleet owns and updates it; strategies and the proxy read it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::facts::PathClasses;
+use crate::time::Time;
+
+/// An endpoint's place in the fleet's table. Stable while the endpoint lives, over reloads too; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub u32);
+
+/// How an engine takes work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineClass {
+    /// A fixed number of slots, the rest waits in the engine (Ollama, llama.cpp, LM Studio).
+    #[default]
+    Slots,
+    /// Continuous batching (vLLM, SGLang).
+    Batching,
+}
+
+/// The configuration of an endpoint, as the core needs it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointSpec {
+    /// Identity: the configured name, else the URL as written.
+    pub identity: Arc<str>,
+    /// What logs, headers and metrics call it.
+    pub name: Arc<str>,
+    /// 0-256; 0 takes no new work.
+    pub weight: u32,
+    /// Used only when no other endpoint can serve.
+    pub backup: bool,
+    /// `max_in_flight: N`; `None` = auto.
+    pub max_in_flight: Option<u32>,
+    /// `slots: N`: the engine's own concurrency, declared.
+    pub slots: Option<u32>,
+    /// Declared memory for models, in bytes.
+    pub vram: Option<u64>,
+    /// Declared models: public name -> local name. `None` = ask the engine.
+    pub models: Option<Vec<(Arc<str>, Arc<str>)>>,
+    /// Extra first-byte allowance while a model loads.
+    pub load_allowance: Duration,
+}
+
+/// Which models an endpoint can serve.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Inventory {
+    /// Not known yet (starting, down): not a candidate.
+    #[default]
+    Unknown,
+    /// The engine lists none: it is tried with any model.
+    Any,
+    /// These.
+    Known(Vec<ModelInfo>),
+}
+
+/// One model of an inventory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelInfo {
+    /// What clients call it.
+    pub name: Arc<str>,
+    /// What the engine calls it.
+    pub local: Arc<str>,
+    /// Other names for the same model (`x` for `x:latest`).
+    pub aliases: Vec<Arc<str>>,
+    /// Bytes on disk, where told.
+    pub size: Option<u64>,
+}
+
+/// A model whose weights are loaded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResidentModel {
+    /// What the engine calls it.
+    pub local: Arc<str>,
+    /// Bytes of memory it takes, where told.
+    pub size_vram: Option<u64>,
+    /// True while it is being loaded.
+    pub loading: bool,
+}
+
+/// An engine's load report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// When it was taken.
+    pub at: Time,
+    /// Requests the engine is working on.
+    pub running: Option<u32>,
+    /// Requests waiting inside the engine.
+    pub waiting: Option<u32>,
+    /// Share of the KV cache in use, 0-1.
+    pub kv_used: Option<f64>,
+    /// The engine's slots in all.
+    pub slots: Option<u32>,
+    /// Loaded models; `None` if the engine does not say.
+    pub residents: Option<Vec<ResidentModel>>,
+}
+
+/// Whether an endpoint may take work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Not probed yet.
+    #[default]
+    Starting,
+    /// Takes work.
+    Up,
+    /// Failed its checks or its requests.
+    Down,
+}
+
+/// One request that holds a slot here: our own, exact.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The request.
+    pub request: Arc<crate::facts::RequestFacts>,
+    /// The model as the engine calls it.
+    pub local: Option<Arc<str>>,
+    /// When it took the slot.
+    pub started: Time,
+    /// When its first token came.
+    pub first_token: Option<Time>,
+    /// Its whole work (prefill + decode) as estimated at the start, in milliseconds at batch 1.
+    pub work_ms: f64,
+    /// True if its model was not resident when it started: this job pays the load.
+    pub cold: bool,
+}
+
+/// Learned speeds of one model on one endpoint. `samples == 0`: priors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Milliseconds per prompt token.
+    pub prefill_ms_per_token: f64,
+    /// Milliseconds per output token at batch 1.
+    pub decode_ms_per_token: f64,
+    /// Milliseconds to load the weights; `None` = no load seen yet (the cost module estimates it from the size).
+    pub load_ms: Option<f64>,
+    /// Mean output tokens of a request.
+    pub output_tokens: f64,
+    /// Completed requests behind these figures.
+    pub samples: u64,
+}
+
+/// One model on one endpoint, keyed by the engine's own name.
+#[derive(Clone, Debug, Default)]
+pub struct ModelState {
+    /// Weights loaded, by the last sample or by our own dispatch since.
+    pub resident: bool,
+    /// Being loaded, by the last sample or by our own dispatch.
+    pub loading: bool,
+    /// When it became resident (or its load began).
+    pub since: Time,
+    /// The runner options that it is loaded with; 0 = all on default.
+    pub runner_key: u64,
+    /// Bytes of memory when resident, where known.
+    pub size_vram: Option<u64>,
+    /// Bytes on disk, where known.
+    pub size: Option<u64>,
+    /// Learned speeds.
+    pub rates: Rates,
+    /// Last use.
+    pub last_used: Time,
+}
+
+/// An engine as the fleet knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Its configuration.
+    pub spec: EndpointSpec,
+    /// How it takes work.
+    pub class: EngineClass,
+    /// What paths it speaks.
+    pub speaks: PathClasses,
+    /// May it take work?
+    pub health: Health,
+    /// Takes no new work, finishes what runs (removed by a reload, or drained).
+    pub draining: bool,
+    /// The latest load report.
+    pub sample: Option<Sample>,
+    /// Our own requests that hold a slot, oldest first.
+    pub jobs: Vec<Job>,
+    /// How many of them there were when the latest sample was taken.
+    pub jobs_at_sample: u32,
+    /// Models by the engine's own name.
+    pub models: HashMap<Arc<str>, ModelState>,
+    /// Which models it can serve.
+    pub inventory: Inventory,
+    /// Public name -> the engine's own name: made from inventory and configuration.
+    pub names: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl Default for EndpointId {
+    /// No endpoint's id.
+    fn default() -> Self {
+        EndpointId(u32::MAX)
+    }
+}
+
+impl Default for Rates {
+    /// Priors of an 8B model at Q4 on a mid-range GPU (`algorithms` table of the docs): replaced by what is learned.
+    fn default() -> Self {
+        Rates { prefill_ms_per_token: 0.25, decode_ms_per_token: 9.0, load_ms: None, output_tokens: 200.0, samples: 0 }
+    }
+}
+
+impl Endpoint {
+    /// Requests of ours that hold a slot: exact.
+    pub fn in_flight(&self) -> u32 {
+        self.jobs.len() as u32
+    }
+
+    /// The most requests that we send at once; `None` = no cap. Declared cap, else declared slots, else (slot
+    /// engines) what the engine reports.
+    pub fn cap(&self) -> Option<u32> {
+        self.spec.max_in_flight.or(self.spec.slots).or_else(|| match self.class {
+            EngineClass::Slots => self.sample.as_ref().and_then(|sample| sample.slots),
+            EngineClass::Batching => None,
+        })
+    }
+
+    /// True if one more request may be sent now. A batching engine without a declared cap is held only while it
+    /// reports a queue or more than 90 % of its KV cache in use.
+    pub fn is_free(&self, now: Time) -> bool {
+        match self.cap() {
+            Some(cap) => self.in_flight() < cap,
+            None => !(self.class == EngineClass::Batching && self.reports_full(now)),
+        }
+    }
+
+    fn reports_full(&self, now: Time) -> bool {
+        let Some(sample) = &self.sample else { return false };
+        let fresh = now.millis_since(sample.at) < SAMPLE_LIFE_MS;
+        fresh && (sample.waiting.unwrap_or(0) > 0 || sample.kv_used.unwrap_or(0.0) > KV_FULL)
+    }
+
+    /// Work that others put on this engine: what it reported beyond our own count, fading with the sample's age
+    /// (time constant [`OTHERS_FADE_MS`]). 0 without a sample.
+    pub fn others(&self, now: Time) -> f64 {
+        let Some(sample) = &self.sample else { return 0.0 };
+        let reported = sample.running.unwrap_or(0) + sample.waiting.unwrap_or(0);
+        let beyond = reported.saturating_sub(self.jobs_at_sample) as f64;
+        beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
+    }
+
+    /// The engine's own name for a public model name; `None` if it does not have it.
+    pub fn local_name(&self, model: &str) -> Option<&Arc<str>> {
+        self.names.get(model)
+    }
+
+    /// The state of a model by its public name, where anything is known.
+    pub fn model(&self, model: &str) -> Option<&ModelState> {
+        let local = self.names.get(model).map_or(model, |local| local);
+        self.models.get(local)
+    }
+
+    /// Learned speeds, else the priors.
+    pub fn rates(&self, model: Option<&str>) -> Rates {
+        model.and_then(|model| self.model(model)).map(|state| state.rates).unwrap_or_default()
+    }
+}
+
+/// A sample older than this says nothing about a full engine: milliseconds.
+pub const SAMPLE_LIFE_MS: f64 = 10_000.0;
+/// Time constant with which others' reported work fades: milliseconds.
+pub const OTHERS_FADE_MS: f64 = 5_000.0;
+/// Share of the KV cache above which a batching engine counts as full.
+pub const KV_FULL: f64 = 0.9;
+
+/// All endpoints of the fleet, by id.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    rows: HashMap<EndpointId, Endpoint>,
+    next: u32,
+}
+
+impl Endpoints {
+    /// The endpoint, unless it is gone.
+    pub fn get(&self, id: EndpointId) -> Option<&Endpoint> {
+        self.rows.get(&id)
+    }
+
+    /// The endpoint, to change: the fleet's and the tests' way.
+    pub fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        self.rows.get_mut(&id)
+    }
+
+    /// Adds an endpoint and gives it its id.
+    pub fn insert(&mut self, mut endpoint: Endpoint) -> EndpointId {
+        let id = EndpointId(self.next);
+        self.next += 1;
+        endpoint.id = id;
+        self.rows.insert(id, endpoint);
+        id
+    }
+
+    /// Forgets an endpoint.
+    pub fn remove(&mut self, id: EndpointId) -> Option<Endpoint> {
+        self.rows.remove(&id)
+    }
+
+    /// All endpoints, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.rows.values()
+    }
+}

@@ -1,0 +1,99 @@
+//! What is known of one request when an endpoint is chosen. Made by the dialect, outside any lock.
+
+use std::sync::Arc;
+
+use crate::endpoint::EndpointId;
+
+/// A request's number, unique within one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A family of paths that an engine either speaks or does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum PathClass {
+    /// Ollama's own `/api/*`.
+    Ollama = 1,
+    /// `/v1/chat/completions`, `/v1/completions` and kin.
+    #[default]
+    OpenAi = 1 << 1,
+    /// `/v1/embeddings`.
+    Embeddings = 1 << 2,
+    /// `/v1/responses`.
+    Responses = 1 << 3,
+    /// `/v1/messages`.
+    Anthropic = 1 << 4,
+    /// `/rerank`, `/score` and kin.
+    Rerank = 1 << 5,
+    /// `/v1/audio/*`, `/v1/images/*`.
+    Media = 1 << 6,
+    /// llama.cpp's own `/completion`, `/infill`, `/apply-template`.
+    LlamaCpp = 1 << 7,
+    /// `/tokenize`, `/detokenize`.
+    Tokens = 1 << 8,
+    /// Any path that no dialect knows and a route lets through.
+    Other = 1 << 9,
+}
+
+/// A set of [`PathClass`]es: what one engine speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathClasses(u16);
+
+impl PathClasses {
+    /// Every class: an engine of which nothing is known is tried with anything.
+    pub const ALL: PathClasses = PathClasses(u16::MAX);
+
+    /// The set of the given classes.
+    pub fn of(classes: &[PathClass]) -> PathClasses {
+        PathClasses(classes.iter().fold(0, |set, class| set | *class as u16))
+    }
+
+    /// True if the engine speaks `class`.
+    pub fn contains(self, class: PathClass) -> bool {
+        self.0 & class as u16 != 0
+    }
+}
+
+impl Default for PathClasses {
+    fn default() -> Self {
+        PathClasses::ALL
+    }
+}
+
+/// Everything a strategy may know of a request. Cheap to clone; one value per attempt.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RequestFacts {
+    /// The request's number; the same for all its attempts.
+    pub id: RequestId,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The model after the route's alias, as inventories name it; `None` where the path has no model.
+    pub model: Option<Arc<str>>,
+    /// Hash of the options that make an engine reload a model (`num_ctx` ...); 0 = all on default.
+    pub runner_key: u64,
+    /// The family of the path.
+    pub path_class: PathClass,
+    /// Priority class, lower first; 0 is normal.
+    pub class: i16,
+    /// Prompt length in tokens: bytes / 4 unless better is known.
+    pub prompt_tokens: u32,
+    /// The client's own bound on output tokens.
+    pub max_output: Option<u32>,
+    /// True if the answer is streamed.
+    pub stream: bool,
+    /// Hash of the session (conversation, user), where the request has one.
+    pub session: Option<u64>,
+    /// Hash of the route's configured key, where it has one.
+    pub hash_key: Option<u64>,
+    /// Chained hashes of the prompt's 1 KiB blocks; empty unless a strategy needs them.
+    pub prompt_blocks: Arc<[u64]>,
+    /// Bytes of body held in memory for this request: counted by the queue's bound.
+    pub body_bytes: u64,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+    /// Endpoints that already failed this request.
+    pub tried: Vec<EndpointId>,
+    /// True if the decision is to be explained: strategies then write their priced terms.
+    pub explain: bool,
+}

@@ -1,0 +1,168 @@
+//! The seam: one balancing rule, chosen per route, driven by the pool under its lock.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::endpoint::{Endpoint, EndpointId, Endpoints};
+use crate::event::Event;
+use crate::facts::RequestFacts;
+use crate::time::Time;
+
+/// One balancing rule. No I/O, no clock, no randomness of its own.
+pub trait Strategy: Send {
+    /// What must be known of a request before [`Strategy::pick`] is asked.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// Chooses. Pure: a dry run calls the same method and disturbs nothing.
+    fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick;
+
+    /// Learns. All state changes happen here, under the same lock as the pick they follow.
+    fn observe(&mut self, _event: &Event<'_>, _cx: &mut Context<'_>) {}
+
+    /// The options in force, defaults filled: two strategies are the same if module and options are equal.
+    fn options(&self) -> serde_json::Value;
+}
+
+/// What a strategy wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Needs {
+    /// [`Context::endpoints`] also holds candidates without a free slot, and the strategy may answer
+    /// [`Pick::WaitFor`]. Otherwise only free ones are shown, and the strategy is not asked when there are none.
+    pub full_endpoints: bool,
+    /// [`RequestFacts::prompt_blocks`] must be filled.
+    pub prompt_blocks: bool,
+    /// [`RequestFacts::session`] must be filled.
+    pub session: bool,
+}
+
+/// A strategy's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// This endpoint, now. It must be free.
+    Endpoint(EndpointId),
+    /// This endpoint, though it is full: wait, and count the request as promised to it.
+    WaitFor(EndpointId),
+    /// Wait for any.
+    Wait,
+    /// Refuse.
+    Reject(Reason),
+}
+
+/// Why a request got no endpoint. The proxy turns it into a status and an error body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Every inventory is known and none has the model: 404.
+    UnknownModel,
+    /// Endpoints have the model, but none speaks this path: 404 / 501.
+    Unsupported,
+    /// No endpoint is ready: 503.
+    NoneReady {
+        /// When to come again, in seconds.
+        retry_after: u32,
+    },
+    /// The pool's queue is full: 429.
+    QueueFull {
+        /// When to come again, in seconds, from the measured drain rate.
+        retry_after: u32,
+    },
+    /// Waited too long: 503.
+    QueueTimeout {
+        /// When to come again, in seconds, from the measured drain rate.
+        retry_after: u32,
+    },
+    /// Every endpoint that could serve it was tried.
+    AllTried,
+    /// The pool is gone (a reload removed it).
+    PoolGone,
+    /// The strategy's own words.
+    Strategy(Arc<str>),
+}
+
+/// What a strategy sees while it picks or observes.
+pub struct Context<'a> {
+    /// Now.
+    pub now: Time,
+    /// The pool's generator, seeded.
+    pub rng: &'a mut fastrand::Rng,
+    /// Every endpoint of the fleet, by id.
+    pub table: &'a Endpoints,
+    /// Candidates in configuration order: ready, not tried, speaking the path, able to serve the model.
+    /// Only the free ones unless [`Needs::full_endpoints`].
+    pub candidates: &'a [EndpointId],
+    /// Work promised, in this scan of the queue, to endpoints by earlier waiters: (endpoint, milliseconds).
+    pub reserved: &'a [(EndpointId, f64)],
+    /// Where to write priced terms; `None` unless someone asked.
+    pub explain: Option<&'a mut Explanation>,
+}
+
+impl<'a> Context<'a> {
+    /// The candidates, in configuration order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+        let table = self.table;
+        self.candidates.iter().filter_map(move |id| table.get(*id))
+    }
+
+    /// The candidates that have a free slot.
+    pub fn free(&self) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+        let now = self.now;
+        self.endpoints().filter(move |endpoint| endpoint.is_free(now))
+    }
+
+    /// Milliseconds of work promised to `endpoint` by earlier waiters of this scan.
+    pub fn reserved_ms(&self, endpoint: EndpointId) -> f64 {
+        self.reserved.iter().filter(|(id, _)| *id == endpoint).map(|(_, ms)| ms).sum()
+    }
+
+    /// Requests promised to `endpoint` by earlier waiters of this scan.
+    pub fn reserved_count(&self, endpoint: EndpointId) -> usize {
+        self.reserved.iter().filter(|(id, _)| *id == endpoint).count()
+    }
+}
+
+/// A decision, told: candidates with their priced terms, cheapest first.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Explanation {
+    /// One line, for a header or a log.
+    pub summary: String,
+    /// The candidates.
+    pub candidates: Vec<Priced>,
+}
+
+/// One candidate's price.
+#[derive(Clone, Debug, Serialize)]
+pub struct Priced {
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The terms, each in milliseconds.
+    pub terms: Vec<Term>,
+    /// Their sum, in milliseconds.
+    pub total_ms: f64,
+}
+
+/// One priced term.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Term {
+    /// `wait`, `prefill`, `decode`, `load`, `evict` ...
+    pub name: &'static str,
+    /// Milliseconds.
+    pub ms: f64,
+}
+
+/// A module: a name, its own options, and how a strategy is built from them.
+pub trait Module: Send + Sync + 'static {
+    /// The name in YAML, kebab-case.
+    const NAME: &'static str;
+    /// One line for `arriero modules`.
+    const SUMMARY: &'static str;
+    /// The module's own options: `deny_unknown_fields`, `default`.
+    type Options: DeserializeOwned + Serialize + JsonSchema + Default + Send + 'static;
+    /// Checks ranges and builds. The error says what was found and what is allowed.
+    fn build(options: Self::Options) -> Result<Box<dyn Strategy>, String>;
+}
