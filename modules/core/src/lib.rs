@@ -9,8 +9,12 @@
 //! | [`facts`] | what is known of one request |
 //! | [`endpoint`] | what is known of one engine: counts, health, samples, models |
 //! | [`event`] | what happens to a request and to an endpoint |
+//! | [`cost`] | price terms in milliseconds, shared by the smart modules |
+//! | [`contract`] | what every module must keep, as one call for its tests |
 //! | [`time`] | [`Time`], microseconds since the driver's start |
 
+pub mod contract;
+pub mod cost;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
