@@ -1,6 +1,6 @@
 //! Finds out what an engine is, by what only that engine says: Ollama's greeting, llama.cpp's slots, vLLM's series.
-//! Anything else that has, or refuses, a list of models counts as OpenAI-compatible. An engine that does not answer is
-//! not guessed at: that is an error, to be asked again.
+//! Anything else that has, or refuses, a list of models counts as OpenAI-compatible. An engine that leaves a question
+//! without any answer is not guessed at: that is an error, to be asked again (or settled by `engine: openai`).
 
 use serde_json::Value;
 
@@ -40,6 +40,10 @@ async fn identify(probe: &Probe) -> Result<EngineKind, ProbeError> {
     }
     if is_vllm(probe, &version, &metrics, owner.as_deref()).await {
         return Ok(EngineKind::Vllm);
+    }
+    // What did not answer now may be what would have told: ask again rather than settle for less.
+    for answer in [greeting, api_version, props, version, metrics] {
+        answer?;
     }
     Ok(EngineKind::OpenAi)
 }

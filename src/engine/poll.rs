@@ -98,6 +98,18 @@ struct Known {
     strangers: Vec<Arc<str>>,
 }
 
+impl Known {
+    /// True if nothing but an answer of some kind speaks for what it is taken for: a gateway whose engine is not there
+    /// yet looks the same.
+    fn is_guess(&self) -> bool {
+        self.description.kind == EngineKind::OpenAi && self.inventory == Inventory::Any
+    }
+
+    fn says_the_same(&self, other: &Known) -> bool {
+        (&self.description, &self.inventory, &self.lists) == (&other.description, &other.inventory, &other.lists)
+    }
+}
+
 impl Watch {
     async fn run(mut self) {
         let mut step = FIRST_STEP.min(self.limits.every);
@@ -150,25 +162,34 @@ impl Watch {
         !was_known && outcome.is_ok()
     }
 
+    /// Finds out what the engine is and has, and tells the sink if that is news.
     async fn detect(&mut self) -> Result<(), ProbeError> {
         let (description, engine) = detect(&self.probe, self.kind).await?;
         let (inventory, lists) = engine.inventory().await?;
-        self.sink.described(description.clone(), inventory.clone(), lists.clone());
-        self.known = Some(Known { description, engine, inventory, lists, strangers: Vec::new() });
+        let known = Known { description, engine, inventory, lists, strangers: Vec::new() };
+        if !self.known.as_ref().is_some_and(|before| before.says_the_same(&known)) {
+            self.sink.described(known.description.clone(), known.inventory.clone(), known.lists.clone());
+        }
+        self.known = Some(known);
         Ok(())
     }
 
-    /// Asks for the models again. An answer that fails changes nothing: health decides.
+    /// Asks for the models again, and for all else too if the engine's kind was only guessed. An answer that fails
+    /// changes nothing: health decides.
     async fn inventory_turn(&mut self) {
         let Some(known) = &mut self.known else { return };
-        match known.engine.inventory().await {
-            Ok((inventory, lists)) => {
+        let outcome = if self.kind == EngineKind::Auto && known.is_guess() {
+            self.detect().await
+        } else {
+            known.engine.inventory().await.map(|(inventory, lists)| {
                 if inventory != known.inventory || lists != known.lists {
                     self.sink.described(known.description.clone(), inventory.clone(), lists.clone());
                 }
                 (known.inventory, known.lists) = (inventory, lists);
-            }
-            Err(error) => self.miss(&error),
+            })
+        };
+        if let Err(error) = outcome {
+            self.miss(&error);
         }
     }
 

@@ -99,14 +99,17 @@ impl Probe {
             target.api_key.is_some() || base.password().is_some() || headers.keys().any(|name| lets_in(name.as_str()));
         // Another part of the process may have installed it already; then this changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .default_headers(headers)
             .user_agent(concat!("arriero/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .no_proxy()
-            .pool_idle_timeout(IDLE)
-            .build()
-            .map_err(|error| ProbeError::Target(reason(&error)))?;
+            .pool_idle_timeout(IDLE);
+        if base.scheme() == "http" {
+            // Never used for plain HTTP, and a system without any must not stop us.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| ProbeError::Target(reason(&error)))?;
         Ok(Probe { client, base, timeout: target.timeout, has_credentials })
     }
 
