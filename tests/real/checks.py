@@ -1,7 +1,8 @@
 """The checks: what people's own clients must get, with real llama.cpp servers behind.
 
 A check takes the herd, raises when something is wrong, and returns a few words on what it saw. Clients never retry, so
-that they hide nothing. Generation is bounded by `max_tokens`, and `ignore_eos` keeps a random model from stopping early.
+that they hide nothing. Generation is bounded by `max_tokens`; `ignore_eos` keeps a random model from stopping early, but
+only on the OpenAI paths: the engine does not read it from an Anthropic body, so there a message may be shorter.
 """
 
 import json
@@ -131,7 +132,7 @@ def parallel_chats(herd):
 
 @check("openai", "stream arrives in pieces and ends with usage")
 def stream(herd):
-    tokens, pieces, usage, begin = 200, [], None, time.monotonic()
+    tokens, pieces, usage, begin = 600, [], None, time.monotonic()
     answer = openai_client(herd).chat.completions.create(
         model=CHAT, messages=HELLO, max_tokens=tokens, stream=True, extra_body=GO_ON,
         stream_options={"include_usage": True},
@@ -198,24 +199,25 @@ def engine_error(herd):
 
 @check("anthropic", "message (the model comes last in the body)")
 def message(herd):
-    answer = anthropic_client(herd).messages.create(model=CHAT, max_tokens=4, messages=HELLO, extra_body=GO_ON)
+    answer = anthropic_client(herd).messages.create(model=CHAT, max_tokens=4, messages=HELLO)
     expect(answer.type == "message" and answer.role == "assistant", f"answer {answer}")
-    expect(answer.usage.output_tokens == 4 and answer.stop_reason == "max_tokens", f"usage {answer.usage}")
-    return f"model {answer.model}"
+    expect(1 <= answer.usage.output_tokens <= 4, f"usage {answer.usage}")
+    return f"model {answer.model}, stop reason {answer.stop_reason}"
 
 
 @check("anthropic", "message stream")
 def message_stream(herd):
     events = []
     with anthropic_client(herd).messages.stream(
-        model=CHAT, max_tokens=50, messages=HELLO, extra_body=GO_ON
+        model=CHAT, max_tokens=50, messages=HELLO
     ) as answer:
         for event in answer:
             events.append(event.type)
         final = answer.get_final_message()
     expect(events[0] == "message_start" and events[-1] == "message_stop", f"events {events[0]} .. {events[-1]}")
-    expect(final.usage.output_tokens == 50, f"usage {final.usage}")
-    return f"{len(events)} events"
+    expect(1 <= final.usage.output_tokens <= 50, f"usage {final.usage}")
+    expect("text" in events, f"events {sorted(set(events))}")
+    return f"{len(events)} events, {final.usage.output_tokens} tokens"
 
 
 @check("anthropic", "large message, the model after 100 KiB")
@@ -359,9 +361,24 @@ def reload(herd):
     expect(herd.arriero.process.poll() is None, "arriero ended")
 
 
-@check("plain", "chats go on when an engine dies", through_arriero=True)
+@check("plain", "an engine that dies mid-stream ends it with an error", through_arriero=True)
+def death_mid_stream(herd):
+    answer = openai_client(herd).chat.completions.create(
+        model=CHAT, messages=HELLO, max_tokens=LONG, stream=True, extra_body=GO_ON
+    )
+    next(iter(answer))
+    working = [engine for engine in herd.chat if busy_slots(engine)]
+    expect(len(working) == 1, f"{len(working)} engines work on one request")
+    working[0].stop(signal.SIGKILL)
+    try:
+        chunks = sum(1 for _ in answer)
+    except openai.APIError as error:
+        return f"{working[0].name}: {error}"
+    raise AssertionError(f"looks like a whole answer, {chunks} chunks")
+
+
+@check("plain", "chats go on with the engine that is left", through_arriero=True)
 def dead_engine(herd):
-    herd.chat[1].stop(signal.SIGKILL)
     endpoints = {chat(herd)[0] for _ in range(12)}
     expect(len(endpoints) == 1, f"endpoints {endpoints}")
     return f"12 chats by {endpoints.pop()}"

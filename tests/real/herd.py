@@ -6,6 +6,7 @@ counts as started when it answers: nothing sleeps and hopes.
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -16,6 +17,11 @@ from pathlib import Path
 
 START_SECONDS = 60
 DIRECT = "none"
+LOG_BYTES = 64 << 20
+
+# By its whole path: in router mode the server starts itself again for each model, and without /proc it has only the name
+# that it was called by.
+SERVER = "/usr/bin/llama-server"
 
 CHAT = "tiny-chat"
 EMBED = "tiny-embed"
@@ -59,6 +65,11 @@ def wait_until(condition, seconds, what, every=0.02):
     return time.monotonic() - begin
 
 
+def bound_log():
+    """In the child: a program that floods its log ends, instead of filling the disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
+
+
 class Process:
     """One started program and the address that it serves."""
 
@@ -69,7 +80,7 @@ class Process:
         self.log = logs / f"{name}.log"
         self.begin = time.monotonic()
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, preexec_fn=bound_log)
 
     def ready(self, path):
         """Waits until `path` answers 200; raises early when the program ends."""
@@ -133,7 +144,7 @@ class Herd:
         """A llama.cpp server inside the chroot, with one compute thread and no web page."""
         port = free_port()
         fixed = ["--host", "127.0.0.1", "--port", port, "-t", 1, "--offline", "--no-ui", "--metrics", "--slots"]
-        return self.start(name, port, ["chroot", self.chroot, "llama-server", *fixed, *options], "/health")
+        return self.start(name, port, ["chroot", self.chroot, SERVER, *fixed, *options], "/health")
 
     def start_engines(self):
         chat = ["-m", "/models/tiny-chat.gguf", "--alias", CHAT, "-c", 16384, "-np", 2, "--no-kv-unified"]

@@ -41,22 +41,23 @@ install_host_packages() {
     apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 }
 
+# In these two every line hangs on the one before by hand: bash does not stop on errors below an `if`.
 make_chroot() {
     # Built beside its place and moved there at the end, so that a broken run leaves nothing that looks finished.
     # Sid's index may be past its valid-until date on a lagging mirror; the signature is checked all the same.
-    rm -rf --one-file-system "$chroot_dir.new"
-    mmdebstrap --mode=root --variant=apt --include=ca-certificates,llama.cpp-tools \
-        --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
-        sid "$chroot_dir.new"
-    chroot "$chroot_dir.new" llama-server --version
-    mv "$chroot_dir.new" "$chroot_dir"
+    rm -rf --one-file-system "$chroot_dir.new" "$chroot_dir" \
+        && mmdebstrap --mode=root --variant=apt --include=ca-certificates,llama.cpp-tools \
+            --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
+            sid "$chroot_dir.new" \
+        && chroot "$chroot_dir.new" llama-server --version \
+        && mv "$chroot_dir.new" "$chroot_dir"
 }
 
 make_venv() {
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
-    cp "$here/requirements.txt" "$venv/installed.txt"
+    rm -rf "$venv" \
+        && python3 -m venv "$venv" \
+        && "$venv/bin/pip" install --quiet --requirement "$here/requirements.txt" \
+        && cp "$here/requirements.txt" "$venv/installed.txt"
 }
 
 mkdir -p "$cache"

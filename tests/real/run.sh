@@ -12,6 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 cache=${ARRIERO_REAL_CACHE:-$repo/target/real}
 export ARRIERO_REAL_CACHE=$cache
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1  # a proxy towards the package indexes is not one towards the engines
 bin=${1:-${ARRIERO_BIN:-$repo/target/debug/arriero}}
 
 if [ "$bin" != none ] && [ ! -x "$bin" ]; then
