@@ -107,7 +107,7 @@ fn only_candidates<M: Module>() {
                 assert!(shown.contains(&id), "{}: picked {id:?}, not a candidate", M::NAME);
                 let free = stage.endpoints.get(id).is_some_and(|endpoint| endpoint.is_free(stage.now));
                 assert!(free, "{}: picked {id:?}, which is full", M::NAME);
-                stage.start_at(id, &Arc::new(facts), &shown);
+                stage.start_at(id, &Arc::new(facts));
             }
             Pick::WaitFor(id) => assert!(shown.contains(&id), "{}: waits for {id:?}, not a candidate", M::NAME),
             Pick::Wait | Pick::Reject(_) => {}
@@ -184,7 +184,7 @@ fn bounded_memory<M: Module>() {
         (facts.session, facts.hash_key) = (Some(number), Some(number));
         facts.prompt_blocks = Arc::from([number, number + 1]);
         let place = stage.order[number as usize % stage.order.len()];
-        stage.start_at(place, &Arc::new(facts), &[place]);
+        stage.start_at(place, &Arc::new(facts));
         stage.end(place);
         stage.pass(std::time::Duration::from_millis(1));
         if number == WARM_UP {

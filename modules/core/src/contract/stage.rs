@@ -60,7 +60,7 @@ impl Stage {
     pub fn join(&mut self, endpoint: Endpoint) -> EndpointId {
         let id = self.endpoints.insert(endpoint);
         self.order.push(id);
-        self.tell(&Event::Membership { joined: &[id], left: &[] }, &[]);
+        self.tell(&Event::Membership { joined: &[id], left: &[] });
         id
     }
 
@@ -69,7 +69,7 @@ impl Stage {
         while self.end(id) {}
         self.order.retain(|known| *known != id);
         self.endpoints.remove(id);
-        self.tell(&Event::Membership { joined: &[], left: &[id] }, &[]);
+        self.tell(&Event::Membership { joined: &[], left: &[id] });
     }
 
     /// Lets time pass.
@@ -127,18 +127,18 @@ impl Stage {
         };
         let pick = self.strategy.pick(request, &mut cx);
         if let Pick::Endpoint(id) = pick {
-            self.start_at(id, &Arc::new(request.clone()), &candidates);
+            self.start_at(id, &Arc::new(request.clone()));
         }
         pick
     }
 
-    /// Starts a request on an endpoint, as the strategy's own pick among `candidates`.
-    pub fn start_at(&mut self, id: EndpointId, request: &Arc<RequestFacts>, candidates: &[EndpointId]) {
+    /// Starts a request on an endpoint, as the strategy's own pick.
+    pub fn start_at(&mut self, id: EndpointId, request: &Arc<RequestFacts>) {
         if let Some(endpoint) = self.endpoints.get_mut(id) {
             let job = hold(endpoint, request, self.now);
             endpoint.jobs.push(job);
         }
-        self.tell(&Event::Started { endpoint: id, request, mine: true }, candidates);
+        self.tell(&Event::Started { endpoint: id, request, mine: true });
     }
 
     /// Ends the oldest job of an endpoint as complete; false if it has none. A cold job's model is resident then.
@@ -151,17 +151,17 @@ impl Stage {
             (state.loading, state.resident, state.last_used) = (false, true, self.now);
         }
         let (outcome, usage) = (Outcome::Complete, Usage::default());
-        self.tell(&Event::Ended { endpoint: id, request: &job.request, outcome, usage: &usage, mine: true }, &[]);
+        self.tell(&Event::Ended { endpoint: id, request: &job.request, outcome, usage: &usage, mine: true });
         true
     }
 
-    /// Tells the strategy of an event.
-    pub fn tell(&mut self, event: &Event<'_>, candidates: &[EndpointId]) {
+    /// Tells the strategy of an event. As in a pool, the candidates are then all endpoints, whatever a pick was shown.
+    pub fn tell(&mut self, event: &Event<'_>) {
         let mut cx = Context {
             now: self.now,
             rng: &mut self.rng,
             table: &self.endpoints,
-            candidates,
+            candidates: &self.order,
             reserved: &[],
             explain: None,
         };
