@@ -201,7 +201,7 @@ fn slots(busy: &[bool]) -> Value {
 
 /// A probe with a short time limit.
 pub(super) fn impatient(fake: &Fake) -> Probe {
-    Probe::new(&Target { timeout: Duration::from_millis(200), ..fake.target() }).expect("a good target")
+    Probe::new(&Target { timeout: Duration::from_millis(500), ..fake.target() }).expect("a good target")
 }
 
 /// True if the question ran into its time limit.
