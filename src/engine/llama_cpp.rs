@@ -67,7 +67,8 @@ impl Engine for LlamaCpp {
         if !self.router {
             return openai::served_models(&self.probe).await;
         }
-        let models = listed(&self.probe).await?;
+        let mut models = listed(&self.probe).await?;
+        models.iter_mut().for_each(keep_state_only);
         let known = models.iter().filter_map(openai::model_info).collect();
         Ok((Inventory::Known(known), Lists { models, tags: Vec::new() }))
     }
@@ -144,6 +145,13 @@ async fn listed(probe: &Probe) -> Result<Vec<Value>, ProbeError> {
 /// A router's word on a model: unloaded, loading, loaded, sleeping ...
 fn status(entry: &Value) -> Option<&str> {
     entry.pointer("/status/value")?.as_str()
+}
+
+/// Drops the child's command line from an entry: it names files, maybe keys, and no client needs it.
+fn keep_state_only(entry: &mut Value) {
+    if let Some(status) = entry.get_mut("status").and_then(Value::as_object_mut) {
+        status.retain(|key, _| key == "value");
+    }
 }
 
 fn resident(entry: &Value) -> Option<ResidentModel> {

@@ -41,7 +41,8 @@ impl Default for Limits {
 
 /// Who wants to know. Called from the watching task; must not block.
 pub trait Sink: Send + Sync {
-    /// What the engine is and has: once detected, and whenever its inventory or lists changed.
+    /// What the engine is and has: once detected, and whenever its inventory or lists changed. (llama.cpp dates its
+    /// entries with the present time, so its lists are news at every inventory.)
     fn described(&self, description: Description, inventory: Inventory, lists: Lists);
 
     /// One health check; `why` is empty if it passed. Rise and fall are the caller's to count.

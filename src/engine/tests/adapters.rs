@@ -150,6 +150,7 @@ async fn a_llama_cpp_router_lists_all_holds_some_and_is_not_made_to_load() {
     let engine = adapter(fake.be_router(), EngineKind::LlamaCpp).await;
     let (inventory, lists) = engine.inventory().await.unwrap();
     assert_eq!((names(&inventory), lists.models.len()), (vec!["a", "b", "c", "d", "e"], 5));
+    assert_eq!(lists.models[2]["status"], json!({"value": "unloaded"}));
     let load = engine.sample(&inventory).await.unwrap();
     assert_eq!(load.residents, Some(vec![resident("a", false), resident("b", true), resident("e", false)]));
     assert_eq!((load.running, load.waiting, load.slots), (Some(3), Some(2), None));

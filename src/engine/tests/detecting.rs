@@ -1,6 +1,6 @@
 //! `engine: auto` picks the right kind, also where part of the evidence is hidden.
 
-use arriero_core::endpoint::EngineClass;
+use arriero_core::endpoint::{EngineClass, Inventory};
 use arriero_core::facts::PathClass;
 use serde_json::json;
 
@@ -76,6 +76,10 @@ async fn llama_cpp_is_known_without_its_key_and_without_models() {
     assert_eq!(picked(&fake).await.kind, EngineKind::LlamaCpp);
     fake.json("/v1/models", list(&[], "")).json("/props", json!({"role": "router", "max_instances": 4}));
     assert_eq!(picked(&fake).await.kind, EngineKind::LlamaCpp);
+    // Real servers refuse both lists without the key, but still say their name.
+    fake.server("llama.cpp").text("/v1/models", 401, "{}").text("/props", 401, "{}").text("/models", 401, "{}");
+    let (found, engine) = detect(&fake.probe(), EngineKind::Auto).await.unwrap();
+    assert_eq!((found.kind, engine.inventory().await.unwrap().0), (EngineKind::LlamaCpp, Inventory::Any));
 }
 
 #[tokio::test]

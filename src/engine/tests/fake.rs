@@ -156,7 +156,7 @@ impl Fake {
     pub(super) fn be_router(&self) -> &Self {
         self.json("/health", json!({"status": "ok"}));
         self.text("/props", 400, r#"{"error":{"code":400,"message":"model name is missing"}}"#);
-        let entry = |id: &str, status: &str| json!({"id": id, "object": "model", "owned_by": "llamacpp", "status": {"value": status, "args": []}});
+        let entry = |id: &str, status: &str| json!({"id": id, "object": "model", "owned_by": "llamacpp", "status": {"value": status, "args": ["--api-key", "k"]}});
         let models = json!({"object": "list", "data": [entry("a", "loaded"), entry("b", "loading"),
             entry("c", "unloaded"), entry("d", "sleeping"), entry("e", "loaded")]});
         self.json("/models", models.clone()).json("/v1/models", models);
@@ -201,7 +201,7 @@ fn slots(busy: &[bool]) -> Value {
 
 /// A probe with a short time limit.
 pub(super) fn impatient(fake: &Fake) -> Probe {
-    Probe::new(&Target { timeout: Duration::from_millis(200), ..fake.target() }).expect("a good target")
+    Probe::new(&Target { timeout: Duration::from_millis(500), ..fake.target() }).expect("a good target")
 }
 
 /// True if the question ran into its time limit.
