@@ -7,14 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::EndpointId;
-use arriero_core::fleet::{Applied, HealthLimits, PoolSpec, QueueLimits, StrategySpec};
+use arriero_core::{Applied, EndpointId, HealthLimits, PoolSpec, QueueLimits, StrategySpec};
 use http::{HeaderName, HeaderValue, header};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::plan::{EndpointPlan, PoolPlan};
-use crate::config::{self, Plan, Source};
-use crate::engine::{Limits, Target};
+use crate::config::{self, EndpointPlan, Plan, PoolPlan, Source};
+use crate::engine::{EngineKind, Limits, Target};
 use crate::proxy::Gateway;
 use crate::registry::ModuleEntry;
 use crate::snapshot::{PoolBinding, RouteBinding, Snapshot, Timers, Upstream};
@@ -66,7 +64,7 @@ fn pool_spec(pool: &PoolPlan) -> PoolSpec {
         name: pool.name.clone(),
         endpoints: pool.endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect(),
         queue: QueueLimits {
-            max_requests: pool.queue.max_requests,
+            max_requests: pool.queue.max_requests as usize,
             max_bytes: pool.queue.max_bytes,
             timeout: pool.queue.timeout,
         },
@@ -147,12 +145,12 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan) -> WatchSpec {
     let health = pool.health.as_ref();
     WatchSpec {
         target: Target {
-            url: endpoint.url(),
+            url: endpoint.url.to_string(),
             headers: endpoint.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
             api_key: endpoint.api_key.as_ref().map(|key| key.reveal().to_owned()),
             timeout: health.map_or(PROBE_TIMEOUT, |health| health.timeout),
         },
-        kind: endpoint.engine,
+        kind: engine_kind(endpoint.engine),
         limits: Limits {
             every: health.map_or(Limits::default().every, |health| health.every),
             poll: pool.poll,
@@ -160,6 +158,16 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan) -> WatchSpec {
             ..Limits::default()
         },
         name: endpoint.spec.name.clone(),
+    }
+}
+
+fn engine_kind(written: config::EngineKind) -> EngineKind {
+    match written {
+        config::EngineKind::Auto => EngineKind::Auto,
+        config::EngineKind::Ollama => EngineKind::Ollama,
+        config::EngineKind::LlamaCpp => EngineKind::LlamaCpp,
+        config::EngineKind::Vllm => EngineKind::Vllm,
+        config::EngineKind::Openai => EngineKind::OpenAi,
     }
 }
 

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::fleet::{PoolId, StrategyId};
-use arriero_core::{EndpointId, Needs};
+use arriero_core::{EndpointId, Needs, PoolId, StrategyId};
 use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;

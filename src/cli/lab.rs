@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use arriero_lab::http::{LabEngine, LabSpec};
+use arriero_lab::model::{ModelSpec, OllamaSpec};
 use clap::{Args, ValueEnum};
 
 use super::fail;
@@ -25,4 +27,27 @@ enum LabFlavour {
     Ollama,
     Vllm,
     Openai,
+}
+
+pub(super) fn lab(arguments: LabArguments) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(error),
+    };
+    let models = arguments.models.iter().map(|name| ModelSpec::new(name, 2.0, 3.0, 200.0, 9000.0)).collect();
+    let mut spec = match arguments.flavour {
+        LabFlavour::Ollama => LabSpec::ollama(OllamaSpec::new(models)),
+        LabFlavour::Vllm => LabSpec::openai(models, 4),
+        LabFlavour::Openai => LabSpec::openai(models, 4),
+    };
+    spec.listen = arguments.listen;
+    let served = runtime.block_on(async {
+        let engine = LabEngine::start(spec).await?;
+        println!("{}", engine.url());
+        tokio::signal::ctrl_c().await
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(format!("{}: {error}", arguments.listen)),
+    }
 }

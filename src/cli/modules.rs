@@ -10,7 +10,7 @@ pub(super) fn modules(arguments: &ModulesArguments, modules: &[ModuleEntry]) -> 
         let rows: Vec<_> = modules
             .iter()
             .map(|module| {
-                serde_json::json!({ "name": module.name, "summary": module.summary, "options": module.defaults() })
+                serde_json::json!({ "name": module.name, "summary": module.summary, "options": (module.defaults)() })
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
@@ -18,7 +18,7 @@ pub(super) fn modules(arguments: &ModulesArguments, modules: &[ModuleEntry]) -> 
     }
     for module in modules {
         println!("{}\n    {}", module.name, module.summary);
-        match module.defaults().as_object().filter(|options| !options.is_empty()) {
+        match (module.defaults)().as_object().filter(|options| !options.is_empty()) {
             None => println!("    no options"),
             Some(options) => options.iter().for_each(|(name, value)| println!("    {name}: {value}")),
         }

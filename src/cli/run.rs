@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{RunArguments, config_path, fail, read_source};
-use crate::config::plan::AccessLogPlan;
+use crate::config::AccessLogPlan;
 use crate::config::{self, Plan, Source};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
@@ -104,7 +104,7 @@ pub(super) fn can_bind(plan: &Plan) -> Result<(), String> {
 
 fn access_log(plan: &Plan) -> Result<AccessLog, String> {
     match &plan.access_log {
-        AccessLogPlan::None => Ok(AccessLog::none()),
+        AccessLogPlan::Off => Ok(AccessLog::none()),
         AccessLogPlan::Stdout => AccessLog::to(Box::new(io::stdout())).map_err(|error| error.to_string()),
         AccessLogPlan::File(path) => {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);

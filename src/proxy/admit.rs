@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, local, reply, shim};
-use crate::config::plan::RoutePlan;
+use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::fields::{FieldError, Scanner};
 use crate::dialect::info::RequestInfo;
@@ -73,13 +73,14 @@ async fn examine(
     refuse_closed(&info, &opened)?;
     read_body(gateway, session, ctx, &mut info).await?;
     let route = find_route(session, ctx, &info)?;
-    let plan = &ctx.snapshot.plan.routes[route];
+    let snapshot = ctx.snapshot.clone();
+    let plan = &snapshot.plan.routes[route];
     refuse_closed(&info, &plan.allow.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     ctx.route = Some(route);
     let facts = facts(ctx, session, plan, &info)?;
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();
-    let total = ctx.snapshot.plan.pools[plan.pool].timeouts.total;
+    let total = snapshot.plan.pools[plan.pool].timeouts.total;
     ctx.control = Arc::new(shim::Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
@@ -153,8 +154,8 @@ fn find_route(session: &Session, ctx: &Ctx, info: &RequestInfo) -> Result<usize,
     };
     routes.iter().position(matches).ok_or_else(|| match info.model() {
         Some(model) => {
-            let known = routes.iter().filter_map(|route| route.matcher.model_pattern());
-            Refusal::new(ErrorKind::UnknownModel, errors::unknown_model(info.dialect, model, known)).into()
+            let message = errors::unknown_model(info.dialect, model, std::iter::empty());
+            Refusal::new(ErrorKind::UnknownModel, message).into()
         }
         None => missing_model().into(),
     })

@@ -104,7 +104,7 @@ fn set_body(ctx: &mut Ctx, slot: &Slot) {
     let asked = ctx.model.as_deref();
     let wanted = slot.grant().local_model.as_deref().or(ctx.facts.model.as_deref());
     let parts = match (&ctx.model_range, wanted) {
-        (Some(range), Some(name)) if asked != Some(name) => splice(&ctx.body, range.clone(), name),
+        (Some(range), Some(name)) if asked != Some(name) => splice(&ctx.body, range, name).parts,
         _ => [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()],
     };
     ctx.control.set_body(parts);

@@ -56,7 +56,7 @@ pub fn is_ready(gateway: &Gateway) -> bool {
     }
     let snapshot = gateway.snapshot.load();
     gateway.herd.read(|fleet| {
-        let up = |id| fleet.endpoints().get(*id).is_some_and(|endpoint| endpoint.health == Health::Up);
+        let up = |id: &arriero_core::EndpointId| fleet.endpoints().get(*id).is_some_and(|endpoint| endpoint.health == Health::Up);
         snapshot.pools.iter().all(|pool| pool.endpoints.iter().any(up))
     })
 }
@@ -130,4 +130,14 @@ pub async fn merged(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx
     };
     reply::json(session, ctx, StatusCode::OK, &body).await?;
     Ok(true)
+}
+
+/// What the engines of this generation said, in configuration order.
+fn every_heard<T>(gateway: &Gateway, snapshot: &Snapshot, pick: impl Fn(&Heard) -> Option<T>) -> Vec<T> {
+    let ids = snapshot.pools.iter().flat_map(|pool| &pool.endpoints);
+    ids.filter_map(|id| gateway.watches.heard(*id, &pick).flatten()).collect()
+}
+
+fn every_list(gateway: &Gateway, snapshot: &Snapshot, pick: fn(&Heard) -> Vec<Value>) -> Vec<Vec<Value>> {
+    every_heard(gateway, snapshot, |heard| Some(pick(heard)))
 }

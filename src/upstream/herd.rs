@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::fleet::{Fleet, Grant, PoolId, Resolution, StrategyId, Submit, WaiterId};
-use arriero_core::{Outcome, Reason, RequestFacts, Time, Usage};
+use arriero_core::{
+    Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;

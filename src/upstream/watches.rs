@@ -3,7 +3,7 @@
 //! A reload starts watches for endpoints that joined, stops those of endpoints that left, and restarts one whose way
 //! of asking changed (key, headers, engine, pace). All else goes on undisturbed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arriero_core::{EndpointId, Inventory};
@@ -33,6 +33,8 @@ pub struct WatchSpec {
 pub struct Heard {
     /// What it is.
     pub description: Option<Description>,
+    /// The same in one line.
+    pub summary: String,
     /// Its lists, as they came.
     pub lists: Lists,
     /// Entries of `/api/ps`, as they came.
@@ -52,16 +54,16 @@ struct Running {
     spec: WatchSpec,
     address: Arc<Address>,
     /// Dropped: the tasks end.
-    stop: watch::Sender<bool>,
+    _stop: watch::Sender<bool>,
 }
 
 impl Watches {
     /// Makes the running watches those of `wanted`.
     pub fn become_these(&self, herd: &Arc<Herd>, wanted: Vec<(EndpointId, WatchSpec, Arc<Address>)>) {
         let mut running = self.running.lock();
-        let keep: HashMap<EndpointId, ()> = wanted.iter().map(|(id, ..)| (*id, ())).collect();
-        running.retain(|id, watch| keep.contains_key(id) || watch.stop.send(true).is_err() && false);
-        self.heard.lock().retain(|id, _| keep.contains_key(id));
+        let keep: HashSet<EndpointId> = wanted.iter().map(|(id, ..)| *id).collect();
+        running.retain(|id, _| keep.contains(id)); // a dropped `stop` ends its tasks
+        self.heard.lock().retain(|id, _| keep.contains(id));
         for (id, spec, address) in wanted {
             let unchanged = running
                 .get(&id)
@@ -89,7 +91,7 @@ impl Watches {
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         });
-        Running { spec, address, stop }
+        Running { spec, address, _stop: stop }
     }
 }
 
@@ -109,12 +111,14 @@ impl engine::Sink for ToFleet {
             Inventory::Unknown => "models unknown".to_owned(),
         };
         let version = description.version.as_deref().unwrap_or("");
-        log::info!("{}: {} {version}, {models}", self.name, description.kind);
+        let summary = format!("{} {version}, {models}", description.kind);
         {
             let mut heard = self.heard.lock();
             let heard = heard.entry(self.id).or_default();
-            heard.lists = lists;
-            heard.description = Some(description.clone());
+            if heard.summary != summary {
+                log::info!("{}: {summary}", self.name);
+            }
+            *heard = Heard { description: Some(description.clone()), lists, summary, ..std::mem::take(heard) };
         }
         self.herd.change(|fleet, now| {
             ((), fleet.describe(now, self.id, description.class, description.speaks, inventory))
