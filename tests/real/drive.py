@@ -10,7 +10,7 @@ import sys
 import time
 
 import checks
-from herd import DIRECT, Herd
+from herd import DIRECT, Herd, NotStarted
 
 
 def run(herd, check):
@@ -36,9 +36,12 @@ def main():
     counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
     with Herd(options.arriero, options.chroot, options.logs) as herd:
         print("starting", flush=True)
-        herd.start_engines()
-        if options.arriero != DIRECT:
-            herd.start_arriero()
+        try:
+            herd.start_engines()
+            if options.arriero != DIRECT:
+                herd.start_arriero()
+        except (NotStarted, AssertionError) as error:
+            sys.exit(f"FAIL  start: {error}")
         for check in checks.ALL:
             verdict, detail, seconds = run(herd, check)
             counts[verdict] += 1

@@ -70,6 +70,10 @@ def bound_log():
     resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES, LOG_BYTES))
 
 
+class NotStarted(Exception):
+    """A program ended before it was ready."""
+
+
 class Process:
     """One started program and the address that it serves."""
 
@@ -87,7 +91,7 @@ class Process:
 
         def answers():
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with code {self.process.returncode}:\n{self.tail()}")
+                raise NotStarted(f"{self.name} ended with code {self.process.returncode}:\n{self.tail()}")
             return get(self.url + path)[0] == 200
 
         wait_until(answers, START_SECONDS, f"{self.name} ready at {path}")
