@@ -55,8 +55,13 @@ impl Proxy {
             .unwrap();
         let path = if ready { "ready" } else { "health" };
         let url = proxy.admin(path);
-        let up = eventually(|| async { reqwest_client().get(&url).send().await.is_ok_and(|answer| answer.status() == 200) });
-        assert!(up.await, "the proxy did not get ready:\n{}", proxy.stderr());
+        let mut up = false;
+        let start = Instant::now();
+        while !up && start.elapsed() < PATIENCE && proxy.child.try_wait().unwrap().is_none() {
+            up = reqwest_client().get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(up, "the proxy did not get ready:\n{}", proxy.stderr());
         let heard = eventually(|| async { reqwest_client().get(proxy.url("/health")).send().await.is_ok() });
         assert!(heard.await, "the proxy does not listen:\n{}", proxy.stderr());
         proxy
@@ -65,7 +70,7 @@ impl Proxy {
     /// Replaces the configuration file.
     pub fn write_config(&self, rest: &str) {
         let head = format!(
-            "listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\", h2c: true }}\n\
+            "listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\" }}\n\
              admin: {{ bind: \"127.0.0.1:{}\" }}\naccess_log: {{ file: {:?} }}\n",
             self.port,
             self.h2_port,
