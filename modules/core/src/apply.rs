@@ -163,9 +163,12 @@ impl Fleet {
             pool.strategies.push(running);
         }
         let everyone = pool.endpoints.clone();
-        pool.tell(&self.ledger.table, now, None, |running| match running >= newcomers_from {
-            true => Event::Membership { joined: &everyone, left: &[] },
-            false => Event::Membership { joined: &joined, left: &left },
+        let changed = !joined.is_empty() || !left.is_empty();
+        pool.tell(&self.ledger.table, now, None, |running| {
+            if running >= newcomers_from {
+                return Some(Event::Membership { joined: &everyone, left: &[] });
+            }
+            changed.then_some(Event::Membership { joined: &joined, left: &left })
         });
         ids
     }

@@ -72,10 +72,9 @@ impl Fleet {
         self.latest = now;
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
         let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
-        pool.tell(&self.ledger.table, now, Some(ticket), |running| Event::FirstToken {
-            endpoint: attempt.endpoint,
-            request: &attempt.facts,
-            mine: running == attempt.strategy,
+        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
+        pool.tell(&self.ledger.table, now, Some(ticket), |running| {
+            Some(Event::FirstToken { endpoint, request, mine: running == attempt.strategy })
         });
     }
 
@@ -306,7 +305,7 @@ impl Fleet {
     fn tell_owners<'a>(&mut self, now: Time, endpoint: EndpointId, event: impl Fn() -> Event<'a>) {
         for id in self.ledger.pools_of(endpoint) {
             if let Some(pool) = self.pools.get_mut(&id) {
-                pool.tell(&self.ledger.table, now, None, |_| event());
+                pool.tell(&self.ledger.table, now, None, |_| Some(event()));
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use crate::endpoint::Rates;
 use crate::event::Usage;
-use crate::facts::RequestFacts;
+use crate::facts::{PathClass, RequestFacts};
 
 /// Share by which one request of reference length moves a figure.
 pub const ALPHA: f64 = 0.1;
@@ -40,7 +40,10 @@ pub(crate) struct Seen<'a> {
 
 /// Work of a request in milliseconds at batch 1, without waiting and load.
 pub(crate) fn work_ms(rates: &Rates, facts: &RequestFacts) -> f64 {
-    let output = facts.max_output.map_or(rates.output_tokens, |max| rates.output_tokens.min(f64::from(max)));
+    let output = match facts.path_class {
+        PathClass::Embeddings | PathClass::Rerank | PathClass::Tokens => 0.0,
+        _ => facts.max_output.map_or(rates.output_tokens, |max| rates.output_tokens.min(f64::from(max))),
+    };
     f64::from(facts.prompt_tokens) * rates.prefill_ms_per_token + output * rates.decode_ms_per_token
 }
 

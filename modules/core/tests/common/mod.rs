@@ -1,15 +1,17 @@
 //! What the fleet's tests share: a bench with a virtual clock, small specifications, and a counting strategy.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod herd;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ModelInfo};
 use arriero_core::{
-    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, HealthLimits, Inventory, Needs, Outcome,
-    PathClasses, Pick, PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, Strategy, StrategySpec, Submit,
-    Ticket, Time, Usage, WaiterId,
+    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, Inventory, Needs, Outcome, PathClasses, Pick,
+    PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, Strategy, StrategySpec, Submit, Ticket, Time, Usage,
+    WaiterId,
 };
 
 /// What a [`Counting`] strategy heard.
