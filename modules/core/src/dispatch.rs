@@ -70,7 +70,9 @@ impl Pool {
     }
 
     /// Gives free slots to waiters until nobody can use one; the ends of waits go to [`Ledger::settled`].
+    /// Whoever waited too long goes first: out.
     pub(crate) fn dispatch(&mut self, ledger: &mut Ledger, now: Time) {
+        self.expire(ledger, now);
         loop {
             self.hesitates = false;
             if self.queue.is_empty() || !self.has_free(ledger, now) {

@@ -21,7 +21,6 @@ fn a_hundred_thousand_requests_leave_nothing_behind() {
         }
     }
     let told = (herd.granted, herd.refused, herd.cancelled, herd.retried);
-    println!("granted, refused, cancelled, retried: {told:?}");
     assert!(herd.granted > REQUESTS / 3, "most of the run must be work: {told:?}");
     assert!(herd.cancelled > REQUESTS / 50 && herd.retried > REQUESTS / 100, "and some of it trouble: {told:?}");
     herd.wind_up();

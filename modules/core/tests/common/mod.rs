@@ -38,6 +38,8 @@ pub enum Rule {
     Careless,
     /// Panics.
     Panics,
+    /// Nobody before this moment (milliseconds), then the least.
+    Patient(u64),
 }
 
 /// A strategy that counts what it hears.
@@ -57,7 +59,8 @@ impl Strategy for Counting {
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
         match self.rule {
-            Rule::Least => {
+            Rule::Patient(until) if cx.now < Time::from_millis(until) => Pick::Wait,
+            Rule::Least | Rule::Patient(_) => {
                 let least = cx.free().min_by_key(|endpoint| endpoint.in_flight());
                 least.map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id))
             }
@@ -193,6 +196,21 @@ impl Bench {
     pub fn submit_to(&mut self, pool: &str, strategy: usize, facts: RequestFacts) -> Submit {
         let pool = &self.applied.pools[pool];
         self.fleet.submit(self.now, pool.id, pool.strategies[strategy], Arc::new(facts), self.now)
+    }
+
+    /// The only grant among resolutions.
+    pub fn only_grant(resolutions: Vec<Resolution>) -> (WaiterId, Grant) {
+        let [Resolution { waiter, verdict }] = <[Resolution; 1]>::try_from(resolutions).expect("one resolution");
+        (waiter, verdict.expect("a grant"))
+    }
+
+    pub fn probe(&mut self, name: &str, ok: bool) -> Vec<Resolution> {
+        let id = self.id(name);
+        self.fleet.probed(self.now, id, ok)
+    }
+
+    pub fn health(&self, name: &str) -> arriero_core::endpoint::Health {
+        self.fleet.endpoints().get(self.id(name)).unwrap().health
     }
 
     pub fn grant(&mut self, facts: RequestFacts) -> Grant {
