@@ -9,7 +9,6 @@ use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::guarded::Guarded;
-use crate::ledger::Record;
 use crate::pool::Pool;
 use crate::spec::{Applied, AppliedPool, HealthLimits, PoolId, PoolSpec, StrategyId, StrategySpec};
 use crate::time::Time;
@@ -87,7 +86,7 @@ impl Fleet {
         let table = &mut self.ledger.table;
         let is_new = !known.contains_key(&spec.identity);
         let id = *known.entry(spec.identity.clone()).or_insert_with(|| table.insert(Endpoint::default()));
-        let record = self.ledger.records.entry(id).or_insert_with(Record::default);
+        let record = self.ledger.records.entry(id).or_default();
         if is_new || record.removed {
             changes.joined.push(id);
         }
@@ -163,9 +162,12 @@ impl Fleet {
             pool.strategies.push(running);
         }
         let everyone = pool.endpoints.clone();
-        pool.tell(&self.ledger.table, now, None, |running| match running >= newcomers_from {
-            true => Event::Membership { joined: &everyone, left: &[] },
-            false => Event::Membership { joined: &joined, left: &left },
+        let changed = !joined.is_empty() || !left.is_empty();
+        pool.tell(&self.ledger.table, now, None, |running| {
+            if running >= newcomers_from {
+                return Some(Event::Membership { joined: &everyone, left: &[] });
+            }
+            changed.then_some(Event::Membership { joined: &joined, left: &left })
         });
         ids
     }

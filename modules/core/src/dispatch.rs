@@ -23,9 +23,6 @@ pub const RESCAN: Duration = Duration::from_millis(250);
 impl Pool {
     /// A request asks for a slot.
     pub(crate) fn submit(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
-        if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
-            return Submit::Rejected(reason);
-        }
         if !self.queue.is_empty() {
             return self.submit_behind(ledger, now, id, waiter);
         }
@@ -41,6 +38,9 @@ impl Pool {
 
     /// The same with others waiting: it takes its place among them, and then the queue is scanned.
     fn submit_behind(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
+        if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
+            return Submit::Rejected(reason);
+        }
         let full = self.is_full_for(&waiter.facts);
         self.queue.insert(id, waiter);
         self.dispatch(ledger, now);
@@ -70,7 +70,9 @@ impl Pool {
     }
 
     /// Gives free slots to waiters until nobody can use one; the ends of waits go to [`Ledger::settled`].
+    /// Whoever waited too long goes first: out.
     pub(crate) fn dispatch(&mut self, ledger: &mut Ledger, now: Time) {
+        self.expire(ledger, now);
         loop {
             self.hesitates = false;
             if self.queue.is_empty() || !self.has_free(ledger, now) {

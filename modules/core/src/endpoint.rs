@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::facts::PathClasses;
 use crate::time::Time;
 
+pub use crate::table::Endpoints;
+
 /// An endpoint's place in the fleet's table. Stable while the endpoint lives, over reloads too; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub u32);
@@ -308,41 +310,3 @@ pub const SAMPLE_LIFE_MS: f64 = 10_000.0;
 pub const OTHERS_FADE_MS: f64 = 5_000.0;
 /// Share of the KV cache above which a batching engine counts as full.
 pub const KV_FULL: f64 = 0.9;
-
-/// All endpoints of the fleet, by id.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    rows: BTreeMap<EndpointId, Endpoint>,
-    next: u32,
-}
-
-impl Endpoints {
-    /// The endpoint, unless it is gone.
-    pub fn get(&self, id: EndpointId) -> Option<&Endpoint> {
-        self.rows.get(&id)
-    }
-
-    /// The endpoint, to change: the fleet's and the tests' way.
-    pub fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
-        self.rows.get_mut(&id)
-    }
-
-    /// Adds an endpoint and gives it its id.
-    pub fn insert(&mut self, mut endpoint: Endpoint) -> EndpointId {
-        let id = EndpointId(self.next);
-        self.next += 1;
-        endpoint.id = id;
-        self.rows.insert(id, endpoint);
-        id
-    }
-
-    /// Forgets an endpoint.
-    pub fn remove(&mut self, id: EndpointId) -> Option<Endpoint> {
-        self.rows.remove(&id)
-    }
-
-    /// All endpoints, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
-        self.rows.values()
-    }
-}

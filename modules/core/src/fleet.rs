@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::candidates;
 use crate::dispatch;
-use crate::endpoint::{EndpointId, Endpoints, EngineClass, Inventory, Sample};
+use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::{PathClasses, RequestFacts};
 use crate::ledger::{Attempt, Ledger};
-use crate::pool::{Pool, Verdict};
+use crate::pool::Pool;
 use crate::residency;
-use crate::spec::{Faults, PoolId, PoolView, Resolution, StrategyId, Submit, Ticket, WaiterId};
-use crate::strategy::{Explanation, Pick, Reason};
+use crate::spec::{PoolId, Resolution, StrategyId, Submit, Ticket, WaiterId};
+use crate::strategy::Reason;
 use crate::time::Time;
 
 /// All pools and endpoints.
@@ -72,10 +73,9 @@ impl Fleet {
         self.latest = now;
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
         let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
-        pool.tell(&self.ledger.table, now, Some(ticket), |running| Event::FirstToken {
-            endpoint: attempt.endpoint,
-            request: &attempt.facts,
-            mine: running == attempt.strategy,
+        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
+        pool.tell(&self.ledger.table, now, Some(ticket), |running| {
+            Some(Event::FirstToken { endpoint, request, mine: running == attempt.strategy })
         });
     }
 
@@ -143,8 +143,7 @@ impl Fleet {
         let budget = ((pool.live + pool.queue.len()) as f64 * RETRY_SHARE).max(RETRIES_ALWAYS);
         let others = pool.endpoints.iter().filter(|id| **id != attempt.endpoint);
         let mut others = others.filter_map(|id| self.ledger.table.get(*id));
-        (retries as f64) < budget
-            && others.any(|other| crate::candidates::is_candidate(other, &attempt.facts, self.latest))
+        (retries as f64) < budget && others.any(|other| candidates::is_candidate(other, &attempt.facts, self.latest))
     }
 
     /// An engine reported its load. A report older than the one in hand is dropped.
@@ -228,69 +227,6 @@ impl Fleet {
         self.pools.values().flat_map(|pool| pool.queue.first_deadline().into_iter().chain(pool.wake_at)).min()
     }
 
-    /// What would be decided now, and why. Disturbs nothing.
-    pub fn explain(
-        &mut self,
-        now: Time,
-        pool: PoolId,
-        strategy: StrategyId,
-        facts: &RequestFacts,
-    ) -> (Pick, Explanation) {
-        let Some(pool) = self.pools.get_mut(&pool) else {
-            return (Pick::Reject(Reason::PoolGone), Explanation::default());
-        };
-        let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
-        let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
-        (pool.rng, pool.hesitates) = (rng, hesitates);
-        let pick = match verdict {
-            Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
-            Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),
-            Verdict::Wait => Pick::Wait,
-            Verdict::Reject(reason) => Pick::Reject(reason),
-        };
-        (pick, explanation.unwrap_or_default())
-    }
-
-    /// Every endpoint of the fleet, those that drain included.
-    pub fn endpoints(&self) -> &Endpoints {
-        &self.ledger.table
-    }
-
-    /// The pools.
-    pub fn pool_ids(&self) -> impl Iterator<Item = PoolId> + '_ {
-        self.pools.keys().copied()
-    }
-
-    /// A pool as others see it.
-    pub fn pool_view(&self, pool: PoolId) -> Option<PoolView<'_>> {
-        let pool = self.pools.get(&pool)?;
-        Some(PoolView {
-            name: &pool.name,
-            endpoints: &pool.endpoints,
-            queued: pool.queue.len(),
-            queued_bytes: pool.queue.bytes(),
-            live: pool.live,
-        })
-    }
-
-    /// The endpoint of this identity.
-    pub fn find_endpoint(&self, identity: &str) -> Option<EndpointId> {
-        self.ledger.table.iter().find(|endpoint| &*endpoint.spec.identity == identity).map(|endpoint| endpoint.id)
-    }
-
-    /// The strategies that panicked or picked what they may not.
-    pub fn faults(&self) -> Vec<Faults> {
-        let all = self.pools.values().flat_map(|pool| {
-            pool.strategies.iter().map(|running| Faults {
-                pool: pool.name.clone(),
-                module: running.module,
-                panics: running.panics,
-                refused_picks: running.refused_picks,
-            })
-        });
-        all.filter(|faults| faults.panics + faults.refused_picks > 0).collect()
-    }
-
     /// Something about an endpoint changed: its pools look at their queues. `sweep`: somebody may have become
     /// unservable.
     fn review(&mut self, now: Time, endpoint: EndpointId, sweep: bool) {
@@ -306,7 +242,7 @@ impl Fleet {
     fn tell_owners<'a>(&mut self, now: Time, endpoint: EndpointId, event: impl Fn() -> Event<'a>) {
         for id in self.ledger.pools_of(endpoint) {
             if let Some(pool) = self.pools.get_mut(&id) {
-                pool.tell(&self.ledger.table, now, None, |_| event());
+                pool.tell(&self.ledger.table, now, None, |_| Some(event()));
             }
         }
     }
@@ -325,3 +261,9 @@ impl Fleet {
 const RETRY_SHARE: f64 = 0.2;
 /// Retries that are always allowed at once.
 const RETRIES_ALWAYS: f64 = 3.0;
+
+/// The fleet lives behind a lock that threads share.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Fleet>();
+};

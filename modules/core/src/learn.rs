@@ -7,7 +7,7 @@
 
 use crate::endpoint::Rates;
 use crate::event::Usage;
-use crate::facts::RequestFacts;
+use crate::facts::{PathClass, RequestFacts};
 
 /// Share by which one request of reference length moves a figure.
 pub const ALPHA: f64 = 0.1;
@@ -40,37 +40,34 @@ pub(crate) struct Seen<'a> {
 
 /// Work of a request in milliseconds at batch 1, without waiting and load.
 pub(crate) fn work_ms(rates: &Rates, facts: &RequestFacts) -> f64 {
-    let output = facts.max_output.map_or(rates.output_tokens, |max| rates.output_tokens.min(f64::from(max)));
+    let output = match facts.path_class {
+        PathClass::Embeddings | PathClass::Rerank | PathClass::Tokens => 0.0,
+        _ => facts.max_output.map_or(rates.output_tokens, |max| rates.output_tokens.min(f64::from(max))),
+    };
     f64::from(facts.prompt_tokens) * rates.prefill_ms_per_token + output * rates.decode_ms_per_token
 }
 
-/// Learns. True if a figure moved.
+/// Learns. True if the attempt taught something.
 pub(crate) fn learn(rates: &mut Rates, seen: &Seen<'_>) -> bool {
-    let before = *rates;
-    let prior = Rates::default();
+    let (prior, samples) = (Rates::default(), rates.samples);
     let prompt = f64::from(seen.usage.prompt_tokens.unwrap_or(seen.prompt_tokens));
     let fresh = (prompt - f64::from(seen.usage.cached_tokens.unwrap_or(0))).max(0.0);
     let output = f64::from(seen.usage.output_tokens.unwrap_or(0));
 
-    learn_load(rates, seen, fresh);
+    let mut taught = learn_load(rates, seen, fresh);
     if fresh >= SHORTEST_PROMPT
         && let Some(prefill) = prefill_ms(seen)
     {
-        let prior = prior.prefill_ms_per_token;
-        mix(&mut rates.prefill_ms_per_token, prefill / fresh, prior, fresh / REFERENCE_PROMPT, before.samples);
+        let figure = &mut rates.prefill_ms_per_token;
+        taught |= mix(figure, prefill / fresh, prior.prefill_ms_per_token, fresh / REFERENCE_PROMPT, samples);
     }
     if let Some(per_token) = decode_ms_per_token(rates, seen, fresh, output) {
-        let prior = prior.decode_ms_per_token;
-        mix(&mut rates.decode_ms_per_token, per_token, prior, output / REFERENCE_OUTPUT, before.samples);
+        let figure = &mut rates.decode_ms_per_token;
+        taught |= mix(figure, per_token, prior.decode_ms_per_token, output / REFERENCE_OUTPUT, samples);
     }
-    if output > 0.0 {
-        mix(&mut rates.output_tokens, output, prior.output_tokens, 1.0, before.samples);
-    }
-    if *rates == before {
-        return false;
-    }
-    rates.samples += 1;
-    true
+    taught |= mix(&mut rates.output_tokens, output, prior.output_tokens, 1.0, samples);
+    rates.samples += u64::from(taught);
+    taught
 }
 
 fn prefill_ms(seen: &Seen<'_>) -> Option<f64> {
@@ -96,23 +93,26 @@ fn decode_ms_per_token(rates: &Rates, seen: &Seen<'_>, fresh: f64, output: f64) 
     (per_token > 0.0).then_some(per_token)
 }
 
-fn learn_load(rates: &mut Rates, seen: &Seen<'_>, fresh: f64) {
+/// Loads are rare: each one counts for more than a request does.
+const LOAD_ALPHA: f64 = 0.3;
+
+fn learn_load(rates: &mut Rates, seen: &Seen<'_>, fresh: f64) -> bool {
     let told = seen.usage.load_ms;
     let inferred = || {
         let ttft = seen.ttft_ms.filter(|_| seen.cold && seen.stream)?;
         Some(ttft - fresh * rates.prefill_ms_per_token)
     };
-    let Some(load) = told.or_else(inferred).filter(|ms| *ms > SHORTEST_LOAD_MS) else { return };
-    rates.load_ms = Some(rates.load_ms.map_or(load, |known| known + LOAD_ALPHA * (load - known)));
+    let load = told.or_else(inferred).filter(|ms| ms.is_finite() && *ms > SHORTEST_LOAD_MS);
+    if let Some(load) = load {
+        rates.load_ms = Some(rates.load_ms.map_or(load, |known| known + LOAD_ALPHA * (load - known)));
+    }
+    load.is_some()
 }
 
-/// Loads are rare: each one counts for more.
-const LOAD_ALPHA: f64 = 0.3;
-
-/// Moves `figure` towards `value` by the weight of the work behind it.
-fn mix(figure: &mut f64, value: f64, prior: f64, work: f64, samples: u64) {
+/// Moves `figure` towards `value` by the weight of the work behind it. False if the value is none.
+fn mix(figure: &mut f64, value: f64, prior: f64, work: f64, samples: u64) -> bool {
     if !value.is_finite() || value <= 0.0 {
-        return;
+        return false;
     }
     let work = work.clamp(0.02, 4.0);
     let steady = 1.0 - (1.0 - ALPHA).powf(work);
@@ -121,4 +121,5 @@ fn mix(figure: &mut f64, value: f64, prior: f64, work: f64, samples: u64) {
     if samples < FREE_AFTER {
         *figure = figure.clamp(prior / CLAMP, prior * CLAMP);
     }
+    true
 }

@@ -34,7 +34,9 @@ mod queue;
 mod residency;
 pub mod spec;
 pub mod strategy;
+mod table;
 pub mod time;
+mod views;
 
 pub use endpoint::{EndpointId, EngineClass, Inventory, Sample};
 pub use event::{Event, Outcome, Usage};

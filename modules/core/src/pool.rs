@@ -186,10 +186,8 @@ impl Pool {
         let started = ledger.start(now, self.id, strategy, endpoint, facts)?;
         self.live += 1;
         self.live_retries += usize::from(facts.attempt > 0);
-        self.tell(&ledger.table, now, Some(started.ticket), |running| Event::Started {
-            endpoint,
-            request: facts,
-            mine: running == strategy,
+        self.tell(&ledger.table, now, Some(started.ticket), |running| {
+            Some(Event::Started { endpoint, request: facts, mine: running == strategy })
         });
         Some(Grant {
             ticket: started.ticket,
@@ -209,22 +207,20 @@ impl Pool {
         if matches!(outcome, Outcome::Complete | Outcome::ClientGone) {
             self.drain_rate.completed(now);
         }
-        self.tell(table, now, Some(attempt.ticket), |running| Event::Ended {
-            endpoint: attempt.endpoint,
-            request: &attempt.facts,
-            outcome,
-            usage,
-            mine: running == attempt.strategy,
+        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
+        self.tell(table, now, Some(attempt.ticket), |running| {
+            Some(Event::Ended { endpoint, request, outcome, usage, mine: running == attempt.strategy })
         });
     }
 
-    /// Tells every strategy of the pool. Events of an attempt reach only strategies that were there at its start.
+    /// Tells every strategy of the pool what concerns it. Events of an attempt reach only strategies that were there
+    /// at its start.
     pub(crate) fn tell<'a>(
         &mut self,
         table: &Endpoints,
         now: Time,
         ticket: Option<Ticket>,
-        event: impl Fn(StrategyId) -> Event<'a>,
+        event: impl Fn(StrategyId) -> Option<Event<'a>>,
     ) {
         for running in &mut self.strategies {
             if ticket.is_some_and(|ticket| ticket < running.since) {
@@ -232,7 +228,9 @@ impl Pool {
             }
             let (rng, candidates) = (&mut self.rng, &self.endpoints);
             let mut cx = Context { now, rng, table, candidates, reserved: &[], explain: None };
-            running.observe(&event(running.id), &mut cx);
+            if let Some(event) = event(running.id) {
+                running.observe(&event, &mut cx);
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What the fleet's tests share: a bench with a virtual clock, small specifications, and a counting strategy.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod herd;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ModelInfo};
 use arriero_core::{
-    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, HealthLimits, Inventory, Needs, Outcome,
-    PathClasses, Pick, PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, Strategy, StrategySpec, Submit,
-    Ticket, Time, Usage, WaiterId,
+    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, Inventory, Needs, Outcome, PathClasses, Pick,
+    PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, Strategy, StrategySpec, Submit, Ticket, Time, Usage,
+    WaiterId,
 };
 
 /// What a [`Counting`] strategy heard.
@@ -36,6 +38,8 @@ pub enum Rule {
     Careless,
     /// Panics.
     Panics,
+    /// Nobody before this moment (milliseconds), then the least.
+    Patient(u64),
 }
 
 /// A strategy that counts what it hears.
@@ -55,7 +59,8 @@ impl Strategy for Counting {
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
         match self.rule {
-            Rule::Least => {
+            Rule::Patient(until) if cx.now < Time::from_millis(until) => Pick::Wait,
+            Rule::Least | Rule::Patient(_) => {
                 let least = cx.free().min_by_key(|endpoint| endpoint.in_flight());
                 least.map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id))
             }
@@ -191,6 +196,21 @@ impl Bench {
     pub fn submit_to(&mut self, pool: &str, strategy: usize, facts: RequestFacts) -> Submit {
         let pool = &self.applied.pools[pool];
         self.fleet.submit(self.now, pool.id, pool.strategies[strategy], Arc::new(facts), self.now)
+    }
+
+    /// The only grant among resolutions.
+    pub fn only_grant(resolutions: Vec<Resolution>) -> (WaiterId, Grant) {
+        let [Resolution { waiter, verdict }] = <[Resolution; 1]>::try_from(resolutions).expect("one resolution");
+        (waiter, verdict.expect("a grant"))
+    }
+
+    pub fn probe(&mut self, name: &str, ok: bool) -> Vec<Resolution> {
+        let id = self.id(name);
+        self.fleet.probed(self.now, id, ok)
+    }
+
+    pub fn health(&self, name: &str) -> arriero_core::endpoint::Health {
+        self.fleet.endpoints().get(self.id(name)).unwrap().health
     }
 
     pub fn grant(&mut self, facts: RequestFacts) -> Grant {

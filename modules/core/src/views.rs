@@ -1,0 +1,74 @@
+//! What others may look at: endpoints, pools, faults, and the dry run. Nothing here changes a decision.
+
+use crate::endpoint::{EndpointId, Endpoints};
+use crate::facts::RequestFacts;
+use crate::fleet::Fleet;
+use crate::pool::Verdict;
+use crate::spec::{Faults, PoolId, PoolView, StrategyId};
+use crate::strategy::{Explanation, Pick, Reason};
+use crate::time::Time;
+
+impl Fleet {
+    /// What would be decided now, and why. Disturbs nothing.
+    pub fn explain(
+        &mut self,
+        now: Time,
+        pool: PoolId,
+        strategy: StrategyId,
+        facts: &RequestFacts,
+    ) -> (Pick, Explanation) {
+        let Some(pool) = self.pools.get_mut(&pool) else {
+            return (Pick::Reject(Reason::PoolGone), Explanation::default());
+        };
+        let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
+        let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
+        (pool.rng, pool.hesitates) = (rng, hesitates);
+        let pick = match verdict {
+            Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
+            Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),
+            Verdict::Wait => Pick::Wait,
+            Verdict::Reject(reason) => Pick::Reject(reason),
+        };
+        (pick, explanation.unwrap_or_default())
+    }
+
+    /// Every endpoint of the fleet, those that drain included.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.ledger.table
+    }
+
+    /// The pools.
+    pub fn pool_ids(&self) -> impl Iterator<Item = PoolId> + '_ {
+        self.pools.keys().copied()
+    }
+
+    /// A pool as others see it.
+    pub fn pool_view(&self, pool: PoolId) -> Option<PoolView<'_>> {
+        let pool = self.pools.get(&pool)?;
+        Some(PoolView {
+            name: &pool.name,
+            endpoints: &pool.endpoints,
+            queued: pool.queue.len(),
+            queued_bytes: pool.queue.bytes(),
+            live: pool.live,
+        })
+    }
+
+    /// The endpoint of this identity.
+    pub fn find_endpoint(&self, identity: &str) -> Option<EndpointId> {
+        self.ledger.table.iter().find(|endpoint| &*endpoint.spec.identity == identity).map(|endpoint| endpoint.id)
+    }
+
+    /// The strategies that panicked or picked what they may not.
+    pub fn faults(&self) -> Vec<Faults> {
+        let all = self.pools.values().flat_map(|pool| {
+            pool.strategies.iter().map(|running| Faults {
+                pool: pool.name.clone(),
+                module: running.module,
+                panics: running.panics,
+                refused_picks: running.refused_picks,
+            })
+        });
+        all.filter(|faults| faults.panics + faults.refused_picks > 0).collect()
+    }
+}
