@@ -1,6 +1,6 @@
 //! What is known of one engine. The fleet owns and updates it; strategies and the proxy read it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,6 +177,8 @@ pub struct Endpoint {
     pub health: Health,
     /// Takes no new work, finishes what runs (removed by a reload, or drained).
     pub draining: bool,
+    /// It said that it is busy: no new picks until then. [`Time::ZERO`] = it did not.
+    pub busy_until: Time,
     /// The latest load report.
     pub sample: Option<Sample>,
     /// Our own requests that hold a slot, oldest first.
@@ -184,11 +186,11 @@ pub struct Endpoint {
     /// How many of them there were when the latest sample was taken.
     pub jobs_at_sample: u32,
     /// Models by the engine's own name.
-    pub models: HashMap<Arc<str>, ModelState>,
+    pub models: BTreeMap<Arc<str>, ModelState>,
     /// Which models it can serve.
     pub inventory: Inventory,
     /// Public name -> the engine's own name: made from inventory and configuration.
-    pub names: HashMap<Arc<str>, Arc<str>>,
+    pub names: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl Default for EndpointId {
@@ -244,6 +246,45 @@ impl Endpoint {
         beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
     }
 
+    /// True if it may take new work at all: up, not draining, of weight above 0, not in a back-off.
+    pub fn is_ready(&self, now: Time) -> bool {
+        self.takes_work() && self.health == Health::Up && self.busy_until <= now
+    }
+
+    /// True unless it drains or has weight 0.
+    pub fn takes_work(&self) -> bool {
+        !self.draining && self.spec.weight > 0
+    }
+
+    /// True if it is known which models it can serve: declared, or told by the engine.
+    pub fn knows_models(&self) -> bool {
+        self.spec.models.is_some() || self.inventory != Inventory::Unknown
+    }
+
+    /// True if it can serve the model. Declared models beat the engine's list; an unknown list has none. `None` = a
+    /// request without a model: any endpoint can.
+    pub fn can_serve(&self, model: Option<&str>) -> bool {
+        let Some(model) = model else { return true };
+        if self.spec.models.is_none() && self.inventory == Inventory::Any {
+            return true;
+        }
+        self.names.contains_key(model)
+    }
+
+    /// Makes [`Endpoint::names`] from configuration and inventory.
+    pub fn rename_models(&mut self) {
+        self.names.clear();
+        if let Some(declared) = &self.spec.models {
+            self.names.extend(declared.iter().cloned());
+        } else if let Inventory::Known(models) = &self.inventory {
+            for model in models {
+                let aliases = model.aliases.iter().map(|alias| (alias.clone(), model.local.clone()));
+                self.names.extend(aliases);
+            }
+            self.names.extend(models.iter().map(|model| (model.name.clone(), model.local.clone())));
+        }
+    }
+
     /// The engine's own name for a public model name; `None` if it does not have it.
     pub fn local_name(&self, model: &str) -> Option<&Arc<str>> {
         self.names.get(model)
@@ -271,7 +312,7 @@ pub const KV_FULL: f64 = 0.9;
 /// All endpoints of the fleet, by id.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    rows: HashMap<EndpointId, Endpoint>,
+    rows: BTreeMap<EndpointId, Endpoint>,
     next: u32,
 }
 
@@ -300,7 +341,7 @@ impl Endpoints {
         self.rows.remove(&id)
     }
 
-    /// All endpoints, in no particular order.
+    /// All endpoints, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.rows.values()
     }

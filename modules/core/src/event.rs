@@ -52,11 +52,13 @@ pub struct Usage {
     pub decode_ms: Option<f64>,
 }
 
-/// One thing that happened, in the order of the pool's lock.
+/// One thing that happened, in the order of the pool's lock. Fields: `endpoint`, where; `request`, the attempt's facts;
+/// `mine`, true if the hearing strategy picked it itself.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are explained above, once")]
 pub enum Event<'a> {
-    /// A request took a slot. `mine`: by this strategy's own pick.
+    /// A request took a slot.
     Started { endpoint: EndpointId, request: &'a Arc<RequestFacts>, mine: bool },
     /// The first token (or byte of body) came.
     FirstToken { endpoint: EndpointId, request: &'a Arc<RequestFacts>, mine: bool },

@@ -9,20 +9,40 @@
 //! | [`facts`] | what is known of one request |
 //! | [`endpoint`] | what is known of one engine: counts, health, samples, models |
 //! | [`event`] | what happens to a request and to an endpoint |
+//! | [`fleet`] | the door: pools, slots, queue, health behind one `&mut` |
+//! | [`spec`] | what the fleet is told and answers |
 //! | [`cost`] | price terms in milliseconds, shared by the smart modules |
 //! | [`contract`] | what every module must keep, as one call for its tests |
 //! | [`time`] | [`Time`], microseconds since the driver's start |
 
+mod apply;
+mod candidates;
 pub mod contract;
 pub mod cost;
+pub mod dispatch;
+mod drain_rate;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
+pub mod fleet;
+mod guarded;
+pub mod health;
+pub mod learn;
+mod ledger;
+mod pool;
+mod queue;
+mod residency;
+pub mod spec;
 pub mod strategy;
 pub mod time;
 
 pub use endpoint::{EndpointId, EngineClass, Inventory, Sample};
 pub use event::{Event, Outcome, Usage};
 pub use facts::{PathClass, PathClasses, RequestFacts, RequestId};
+pub use fleet::Fleet;
+pub use spec::{
+    Applied, AppliedPool, Faults, Grant, HealthLimits, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, StrategyId,
+    StrategySpec, Submit, Ticket, WaiterId,
+};
 pub use strategy::{Context, Explanation, Module, Needs, Pick, Reason, Strategy, Term};
 pub use time::Time;

@@ -1,0 +1,185 @@
+//! Late binding: which waiting request gets a slot that freed. Waiters are looked at in the queue's order, each
+//! through its own strategy; one that waits for a full endpoint reserves its work there (milliseconds) for the rest of
+//! the scan. A new request joins the queue before it is looked at, so it overtakes nobody. While a strategy lets
+//! requests wait beside a free candidate, the queue is scanned again every [`RESCAN`]: prices change with time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::candidates::Nobody;
+use crate::endpoint::{Endpoint, Health, SAMPLE_LIFE_MS};
+use crate::facts::RequestFacts;
+use crate::learn;
+use crate::ledger::Ledger;
+use crate::pool::{Pool, Verdict};
+use crate::queue::Waiter;
+use crate::spec::{Grant, Resolution, StrategyId, Submit, WaiterId};
+use crate::strategy::Reason;
+use crate::time::Time;
+
+/// How often a queue is scanned while a strategy hesitates.
+pub const RESCAN: Duration = Duration::from_millis(250);
+
+impl Pool {
+    /// A request asks for a slot.
+    pub(crate) fn submit(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
+        if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
+            return Submit::Rejected(reason);
+        }
+        if !self.queue.is_empty() {
+            return self.submit_behind(ledger, now, id, waiter);
+        }
+        self.hesitates = false;
+        let submit = match self.try_start(ledger, now, &waiter) {
+            Some(Ok(grant)) => Submit::Granted(grant),
+            Some(Err(reason)) => Submit::Rejected(reason),
+            None => self.enqueue(now, id, waiter),
+        };
+        self.plan_wake(ledger, now);
+        submit
+    }
+
+    /// The same with others waiting: it takes its place among them, and then the queue is scanned.
+    fn submit_behind(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
+        let full = self.is_full_for(&waiter.facts);
+        self.queue.insert(id, waiter);
+        self.dispatch(ledger, now);
+        if let Some(place) = ledger.settled.iter().rposition(|resolution| resolution.waiter == id) {
+            return match ledger.settled.remove(place).verdict {
+                Ok(grant) => Submit::Granted(grant),
+                Err(reason) => Submit::Rejected(reason),
+            };
+        }
+        if full {
+            self.queue.remove(id);
+            return Submit::Rejected(Reason::QueueFull { retry_after: self.retry_after(now) });
+        }
+        Submit::Queued(id)
+    }
+
+    fn enqueue(&mut self, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
+        if self.is_full_for(&waiter.facts) {
+            return Submit::Rejected(Reason::QueueFull { retry_after: self.retry_after(now) });
+        }
+        self.queue.insert(id, waiter);
+        Submit::Queued(id)
+    }
+
+    fn is_full_for(&self, facts: &RequestFacts) -> bool {
+        self.queue.len() >= self.limits.max_requests || self.queue.bytes() + facts.body_bytes > self.limits.max_bytes
+    }
+
+    /// Gives free slots to waiters until nobody can use one; the ends of waits go to [`Ledger::settled`].
+    pub(crate) fn dispatch(&mut self, ledger: &mut Ledger, now: Time) {
+        loop {
+            self.hesitates = false;
+            if self.queue.is_empty() || !self.has_free(ledger, now) {
+                break;
+            }
+            let mut places = std::mem::take(&mut self.places);
+            let left_out = self.queue.scan_into(&mut places);
+            let mut settled = false;
+            for place in &places {
+                settled |= self.offer(ledger, now, place.id);
+                if settled && !self.has_free(ledger, now) {
+                    break;
+                }
+            }
+            self.places = places;
+            self.reserved.clear();
+            if !(settled && left_out) {
+                break;
+            }
+        }
+        self.plan_wake(ledger, now);
+    }
+
+    /// Looks at one waiter. True if its wait is over.
+    fn offer(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId) -> bool {
+        let Some(waiter) = self.queue.get(id).cloned() else { return false };
+        let Some(verdict) = self.try_start(ledger, now, &waiter) else { return false };
+        self.settle(ledger, id, verdict);
+        true
+    }
+
+    /// Starts the request, or refuses it; `None` = it waits.
+    fn try_start(&mut self, ledger: &mut Ledger, now: Time, waiter: &Waiter) -> Option<Result<Grant, Reason>> {
+        let Waiter { strategy, facts, since, .. } = waiter;
+        match self.decide(&ledger.table, now, *strategy, facts, facts.explain).0 {
+            Verdict::Start(choice) => self.grant(ledger, now, *strategy, facts, choice, *since).map(Ok),
+            Verdict::Reject(reason) => Some(Err(reason)),
+            Verdict::WaitFor(endpoint) => {
+                let rates = ledger.table.get(endpoint).map(|endpoint| endpoint.rates(facts.model.as_deref()));
+                self.reserved.push((endpoint, learn::work_ms(&rates.unwrap_or_default(), facts)));
+                None
+            }
+            Verdict::Wait => None,
+        }
+    }
+
+    fn settle(&mut self, ledger: &mut Ledger, waiter: WaiterId, verdict: Result<Grant, Reason>) {
+        self.queue.remove(waiter);
+        ledger.settled.push(Resolution { waiter, verdict });
+    }
+
+    /// Refuses every waiter that nobody will ever serve: after a change of health, inventory or membership.
+    pub(crate) fn sweep(&mut self, ledger: &mut Ledger, now: Time) {
+        for id in self.queue.all() {
+            let Some(waiter) = self.queue.get(id) else { continue };
+            if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
+                self.settle(ledger, id, Err(reason));
+            }
+        }
+    }
+
+    /// Refuses the waiters whose time is over.
+    pub(crate) fn expire(&mut self, ledger: &mut Ledger, now: Time) {
+        for id in self.queue.expired(now) {
+            let retry_after = self.retry_after(now);
+            self.settle(ledger, id, Err(Reason::QueueTimeout { retry_after }));
+        }
+    }
+
+    /// The pool is gone.
+    pub(crate) fn refuse_all(&mut self, ledger: &mut Ledger) {
+        for id in self.queue.all() {
+            self.settle(ledger, id, Err(Reason::PoolGone));
+        }
+    }
+
+    fn has_free(&self, ledger: &Ledger, now: Time) -> bool {
+        let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
+        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && endpoint.is_free(now))
+    }
+
+    /// Notes when time alone may free a slot: a back-off ends, a report grows old, a strategy changes its mind.
+    fn plan_wake(&mut self, ledger: &Ledger, now: Time) {
+        self.reserved.clear();
+        if self.queue.is_empty() {
+            self.wake_at = None;
+            return;
+        }
+        let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
+        let frees = endpoints.filter_map(|endpoint| frees_at(endpoint, now)).min();
+        let rescan = self.hesitates.then(|| now + RESCAN);
+        self.wake_at = frees.into_iter().chain(rescan).min();
+    }
+}
+
+/// When an endpoint becomes free by the passing of time alone.
+fn frees_at(endpoint: &Endpoint, now: Time) -> Option<Time> {
+    if !endpoint.takes_work() || endpoint.health != Health::Up {
+        return None;
+    }
+    if endpoint.busy_until > now {
+        return Some(endpoint.busy_until);
+    }
+    let held_by_report = endpoint.cap().is_none() && !endpoint.is_free(now);
+    let sample = endpoint.sample.as_ref().filter(|_| held_by_report)?;
+    Some(sample.at + Duration::from_millis(SAMPLE_LIFE_MS as u64))
+}
+
+/// A waiter as it joins the queue.
+pub(crate) fn waiter(pool: &Pool, strategy: StrategyId, facts: Arc<RequestFacts>, arrival: Time, now: Time) -> Waiter {
+    Waiter { strategy, facts, arrival, since: now, deadline: now + pool.limits.timeout }
+}

@@ -1,0 +1,327 @@
+//! The fleet: every pool and endpoint behind one door, without I/O and without a clock. The caller brings the time,
+//! holds the lock and delivers what a call returns. After every call, ask [`Fleet::next_deadline`] and call
+//! [`Fleet::tick`] then, at the latest: a scan that [`Fleet::submit`] ran may have ended other waits, too, and these
+//! are handed out by the next call that returns resolutions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::dispatch;
+use crate::endpoint::{EndpointId, Endpoints, EngineClass, Inventory, Sample};
+use crate::event::{Event, Outcome, Usage};
+use crate::facts::{PathClasses, RequestFacts};
+use crate::ledger::{Attempt, Ledger};
+use crate::pool::{Pool, Verdict};
+use crate::residency;
+use crate::spec::{Faults, PoolId, PoolView, Resolution, StrategyId, Submit, Ticket, WaiterId};
+use crate::strategy::{Explanation, Pick, Reason};
+use crate::time::Time;
+
+/// All pools and endpoints.
+pub struct Fleet {
+    pub(crate) seed: u64,
+    pub(crate) pools: BTreeMap<PoolId, Pool>,
+    pub(crate) ledger: Ledger,
+    pub(crate) next_pool: u32,
+    pub(crate) next_strategy: u32,
+    /// The latest time that a call brought.
+    pub(crate) latest: Time,
+    /// Where each waiter waits.
+    waiting: HashMap<WaiterId, PoolId>,
+    next_waiter: u64,
+}
+
+impl Fleet {
+    /// An empty fleet. Every pool's generator is seeded from `seed` and the pool's name.
+    pub fn new(seed: u64) -> Fleet {
+        Fleet {
+            seed,
+            pools: BTreeMap::new(),
+            ledger: Ledger::default(),
+            next_pool: 0,
+            next_strategy: 0,
+            latest: Time::ZERO,
+            waiting: HashMap::new(),
+            next_waiter: 0,
+        }
+    }
+
+    /// A request asks for a slot. `arrival`: when it came; a retry keeps the first attempt's.
+    pub fn submit(
+        &mut self,
+        now: Time,
+        pool: PoolId,
+        strategy: StrategyId,
+        facts: Arc<RequestFacts>,
+        arrival: Time,
+    ) -> Submit {
+        self.latest = now;
+        let Some(target) = self.pools.get_mut(&pool) else { return Submit::Rejected(Reason::PoolGone) };
+        let id = WaiterId(self.next_waiter);
+        self.next_waiter += 1;
+        let waiter = dispatch::waiter(target, strategy, facts, arrival, now);
+        let submit = target.submit(&mut self.ledger, now, id, waiter);
+        if matches!(submit, Submit::Queued(_)) {
+            self.waiting.insert(id, pool);
+        }
+        submit
+    }
+
+    /// The first token (or byte of body) of an attempt came. Idempotent.
+    pub fn first_token(&mut self, now: Time, ticket: Ticket) {
+        self.latest = now;
+        let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
+        let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
+        pool.tell(&self.ledger.table, now, Some(ticket), |running| Event::FirstToken {
+            endpoint: attempt.endpoint,
+            request: &attempt.facts,
+            mine: running == attempt.strategy,
+        });
+    }
+
+    /// An attempt ended: its slot is free, and waiters may get it. A ticket that is not known changes nothing.
+    pub fn finish(&mut self, now: Time, ticket: Ticket, outcome: Outcome, usage: &Usage) -> Vec<Resolution> {
+        self.end(now, ticket, outcome, usage);
+        self.take_settled()
+    }
+
+    fn end(&mut self, now: Time, ticket: Ticket, outcome: Outcome, usage: &Usage) {
+        self.latest = now;
+        let Some((attempt, learned)) = self.ledger.end(now, ticket, outcome, usage) else { return };
+        let endpoint = attempt.endpoint;
+        if let Some(pool) = self.pools.get_mut(&attempt.pool) {
+            pool.ended(&self.ledger.table, now, &attempt, outcome, usage);
+        }
+        if learned {
+            self.tell_owners(now, endpoint, || Event::Learned { endpoint });
+        }
+        let turned = self.judge(now, &attempt, outcome);
+        self.review(now, endpoint, turned);
+        self.ledger.forget_if_gone(endpoint);
+    }
+
+    /// Lets the outcome bear on the endpoint's health. True if it changed.
+    fn judge(&mut self, now: Time, attempt: &Attempt, outcome: Outcome) -> bool {
+        let (model, class) = (attempt.facts.model.as_deref(), attempt.facts.path_class);
+        let pools = self.ledger.pools_of(attempt.endpoint);
+        let others = pools.iter().filter_map(|pool| self.pools.get(pool)).flat_map(|pool| &pool.endpoints);
+        let is_last = !others
+            .filter(|id| **id != attempt.endpoint)
+            .filter_map(|id| self.ledger.table.get(*id))
+            .any(|other| other.is_ready(now) && other.speaks.contains(class) && other.can_serve(model));
+        let Ledger { table, records, .. } = &mut self.ledger;
+        let (Some(endpoint), Some(record)) = (table.get_mut(attempt.endpoint), records.get_mut(&attempt.endpoint))
+        else {
+            return false;
+        };
+        record.streaks.ended(endpoint, outcome, is_last, now)
+    }
+
+    /// A waiter's client left. If a slot was just granted to it, the slot is given back. Idempotent.
+    pub fn cancel(&mut self, now: Time, waiter: WaiterId) -> Vec<Resolution> {
+        if let Some(place) = self.ledger.settled.iter().position(|resolution| resolution.waiter == waiter) {
+            self.waiting.remove(&waiter);
+            if let Ok(grant) = self.ledger.settled.remove(place).verdict {
+                self.end(now, grant.ticket, Outcome::ClientGone, &Usage::default());
+            }
+        } else if let Some(pool) = self.waiting.remove(&waiter).and_then(|pool| self.pools.get_mut(&pool)) {
+            pool.queue.remove(waiter);
+            pool.dispatch(&mut self.ledger, now);
+        }
+        self.take_settled()
+    }
+
+    /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget (20 % of
+    /// its live and waiting requests, at least 3 at once) is not spent, and another ready endpoint can serve it. Ask
+    /// before [`Fleet::finish`].
+    pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
+        let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
+            return false;
+        };
+        let Some(pool) = self.pools.get(&attempt.pool) else { return false };
+        let retries = pool.live_retries + pool.queue.retries();
+        let budget = ((pool.live + pool.queue.len()) as f64 * RETRY_SHARE).max(RETRIES_ALWAYS);
+        let others = pool.endpoints.iter().filter(|id| **id != attempt.endpoint);
+        let mut others = others.filter_map(|id| self.ledger.table.get(*id));
+        (retries as f64) < budget
+            && others.any(|other| crate::candidates::is_candidate(other, &attempt.facts, self.latest))
+    }
+
+    /// An engine reported its load. A report older than the one in hand is dropped.
+    pub fn sample(&mut self, now: Time, endpoint: EndpointId, sample: Sample) -> Vec<Resolution> {
+        self.latest = now;
+        if let Some(row) = self.ledger.table.get_mut(endpoint)
+            && row.sample.as_ref().is_none_or(|known| known.at <= sample.at)
+        {
+            row.jobs_at_sample = row.jobs.iter().filter(|job| job.started <= sample.at).count() as u32;
+            if let Some(residents) = &sample.residents {
+                residency::sampled(row, sample.at, residents);
+            }
+            row.sample = Some(sample);
+            self.tell_owners(now, endpoint, || Event::Sampled { endpoint });
+            self.review(now, endpoint, false);
+        }
+        self.take_settled()
+    }
+
+    /// What the engine's adapter learned: how it works, what it speaks, which models it has.
+    pub fn describe(
+        &mut self,
+        now: Time,
+        endpoint: EndpointId,
+        class: EngineClass,
+        speaks: PathClasses,
+        inventory: Inventory,
+    ) -> Vec<Resolution> {
+        if let Some(row) = self.ledger.table.get_mut(endpoint) {
+            row.class = class;
+            row.speaks = speaks;
+            if inventory != Inventory::Unknown {
+                row.inventory = inventory;
+                row.rename_models();
+                residency::listed(row);
+            }
+            self.review(now, endpoint, true);
+        }
+        self.take_settled()
+    }
+
+    /// An active check's verdict. Without health limits it says nothing.
+    pub fn probed(&mut self, now: Time, endpoint: EndpointId, ok: bool) -> Vec<Resolution> {
+        let Ledger { table, records, .. } = &mut self.ledger;
+        if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint))
+            && record.streaks.checked(row, ok)
+        {
+            self.review(now, endpoint, true);
+        }
+        self.take_settled()
+    }
+
+    /// The operator takes an endpoint out of service, gently, or back in. Survives reloads that keep the endpoint.
+    pub fn drain(&mut self, now: Time, endpoint: EndpointId, on: bool) -> Vec<Resolution> {
+        let Ledger { table, records, .. } = &mut self.ledger;
+        if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint)) {
+            record.drained = on;
+            row.draining = on || record.removed;
+            self.review(now, endpoint, true);
+        }
+        self.take_settled()
+    }
+
+    /// Time passed: waits that are over, back-offs that ended.
+    pub fn tick(&mut self, now: Time) -> Vec<Resolution> {
+        self.latest = now;
+        for pool in self.pools.values_mut() {
+            pool.expire(&mut self.ledger, now);
+            if pool.wake_at.is_some_and(|wake| wake <= now) {
+                pool.dispatch(&mut self.ledger, now);
+            }
+        }
+        self.take_settled()
+    }
+
+    /// When [`Fleet::tick`] is due, at the latest; `None` = when something else happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if !self.ledger.settled.is_empty() {
+            return Some(Time::ZERO);
+        }
+        self.pools.values().flat_map(|pool| pool.queue.first_deadline().into_iter().chain(pool.wake_at)).min()
+    }
+
+    /// What would be decided now, and why. Disturbs nothing.
+    pub fn explain(
+        &mut self,
+        now: Time,
+        pool: PoolId,
+        strategy: StrategyId,
+        facts: &RequestFacts,
+    ) -> (Pick, Explanation) {
+        let Some(pool) = self.pools.get_mut(&pool) else {
+            return (Pick::Reject(Reason::PoolGone), Explanation::default());
+        };
+        let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
+        let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
+        (pool.rng, pool.hesitates) = (rng, hesitates);
+        let pick = match verdict {
+            Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
+            Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),
+            Verdict::Wait => Pick::Wait,
+            Verdict::Reject(reason) => Pick::Reject(reason),
+        };
+        (pick, explanation.unwrap_or_default())
+    }
+
+    /// Every endpoint of the fleet, those that drain included.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.ledger.table
+    }
+
+    /// The pools.
+    pub fn pool_ids(&self) -> impl Iterator<Item = PoolId> + '_ {
+        self.pools.keys().copied()
+    }
+
+    /// A pool as others see it.
+    pub fn pool_view(&self, pool: PoolId) -> Option<PoolView<'_>> {
+        let pool = self.pools.get(&pool)?;
+        Some(PoolView {
+            name: &pool.name,
+            endpoints: &pool.endpoints,
+            queued: pool.queue.len(),
+            queued_bytes: pool.queue.bytes(),
+            live: pool.live,
+        })
+    }
+
+    /// The endpoint of this identity.
+    pub fn find_endpoint(&self, identity: &str) -> Option<EndpointId> {
+        self.ledger.table.iter().find(|endpoint| &*endpoint.spec.identity == identity).map(|endpoint| endpoint.id)
+    }
+
+    /// The strategies that panicked or picked what they may not.
+    pub fn faults(&self) -> Vec<Faults> {
+        let all = self.pools.values().flat_map(|pool| {
+            pool.strategies.iter().map(|running| Faults {
+                pool: pool.name.clone(),
+                module: running.module,
+                panics: running.panics,
+                refused_picks: running.refused_picks,
+            })
+        });
+        all.filter(|faults| faults.panics + faults.refused_picks > 0).collect()
+    }
+
+    /// Something about an endpoint changed: its pools look at their queues. `sweep`: somebody may have become
+    /// unservable.
+    fn review(&mut self, now: Time, endpoint: EndpointId, sweep: bool) {
+        for id in self.ledger.pools_of(endpoint) {
+            let Some(pool) = self.pools.get_mut(&id) else { continue };
+            if sweep {
+                pool.sweep(&mut self.ledger, now);
+            }
+            pool.dispatch(&mut self.ledger, now);
+        }
+    }
+
+    fn tell_owners<'a>(&mut self, now: Time, endpoint: EndpointId, event: impl Fn() -> Event<'a>) {
+        for id in self.ledger.pools_of(endpoint) {
+            if let Some(pool) = self.pools.get_mut(&id) {
+                pool.tell(&self.ledger.table, now, None, |_| event());
+            }
+        }
+    }
+
+    /// The ends of waits that nobody was told yet.
+    pub(crate) fn take_settled(&mut self) -> Vec<Resolution> {
+        let settled = std::mem::take(&mut self.ledger.settled);
+        for resolution in &settled {
+            self.waiting.remove(&resolution.waiter);
+        }
+        settled
+    }
+}
+
+/// Share of a pool's requests that may be retries.
+const RETRY_SHARE: f64 = 0.2;
+/// Retries that are always allowed at once.
+const RETRIES_ALWAYS: f64 = 3.0;

@@ -1,0 +1,65 @@
+//! A strategy that cannot hurt: a panic is caught and counted, and a pick that panicked is answered by least
+//! connection: the lowest (in-flight + 1) / weight of the free candidates, the first of equals.
+
+use std::cmp::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::event::Event;
+use crate::facts::RequestFacts;
+use crate::spec::{StrategyId, Ticket};
+use crate::strategy::{Context, Needs, Pick, Strategy};
+
+/// The name under which the built-in rule signs its grants.
+pub(crate) const FALLBACK: &str = "least-connection";
+
+/// One running strategy of a pool.
+pub(crate) struct Guarded {
+    pub(crate) id: StrategyId,
+    pub(crate) module: &'static str,
+    pub(crate) options: serde_json::Value,
+    pub(crate) needs: Needs,
+    /// It hears only of attempts from this one on: none that ended without having started.
+    pub(crate) since: Ticket,
+    pub(crate) panics: u64,
+    pub(crate) refused_picks: u64,
+    strategy: Box<dyn Strategy>,
+}
+
+impl Guarded {
+    pub(crate) fn new(id: StrategyId, module: &'static str, strategy: Box<dyn Strategy>, since: Ticket) -> Guarded {
+        let (options, needs) = (strategy.options(), strategy.needs());
+        Guarded { id, module, options, needs, since, panics: 0, refused_picks: 0, strategy }
+    }
+
+    pub(crate) fn pick(&mut self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+        let strategy = &self.strategy;
+        let picked = catch_unwind(AssertUnwindSafe(|| strategy.pick(request, cx)));
+        picked.unwrap_or_else(|_| {
+            self.panics += 1;
+            least_connection(cx)
+        })
+    }
+
+    pub(crate) fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
+        let strategy = &mut self.strategy;
+        if catch_unwind(AssertUnwindSafe(|| strategy.observe(event, cx))).is_err() {
+            self.panics += 1;
+        }
+    }
+}
+
+/// The built-in rule.
+pub(crate) fn least_connection(cx: &Context<'_>) -> Pick {
+    let least = cx.free().min_by(|a, b| load(a).partial_cmp(&load(b)).unwrap_or(Ordering::Equal));
+    least.map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id))
+}
+
+fn load(endpoint: &Endpoint) -> f64 {
+    f64::from(endpoint.in_flight() + 1) / f64::from(endpoint.spec.weight.max(1))
+}
+
+/// True if `id` may be picked now.
+pub(crate) fn is_valid(id: EndpointId, cx: &Context<'_>) -> bool {
+    cx.candidates.contains(&id) && cx.table.get(id).is_some_and(|endpoint| endpoint.is_free(cx.now))
+}

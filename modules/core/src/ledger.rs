@@ -1,0 +1,176 @@
+//! The one truth about endpoints and attempts: who holds which slot. Every start is ended once; an endpoint that was
+//! removed is forgotten when its last attempt ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, Job};
+use crate::event::{Outcome, Usage};
+use crate::facts::RequestFacts;
+use crate::health::Streaks;
+use crate::learn::{self, Seen};
+use crate::residency;
+use crate::spec::{PoolId, Resolution, StrategyId, Ticket};
+use crate::time::Time;
+
+/// Foreign work below this many requests leaves an attempt alone on its endpoint.
+const ALONE_BELOW: f64 = 0.5;
+
+/// What the core keeps of an endpoint beside what strategies see.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// The attempts behind [`Endpoint::jobs`], in the same order.
+    tickets: Vec<Ticket>,
+    pub(crate) streaks: Streaks,
+    /// No configuration names it any more.
+    pub(crate) removed: bool,
+    /// The operator drains it.
+    pub(crate) drained: bool,
+    /// The pools that show it.
+    pub(crate) pools: Vec<PoolId>,
+}
+
+/// An attempt that holds a slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) ticket: Ticket,
+    pub(crate) pool: PoolId,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) strategy: StrategyId,
+    pub(crate) facts: Arc<RequestFacts>,
+    alone: bool,
+}
+
+/// What a start came to.
+pub(crate) struct Started {
+    pub(crate) ticket: Ticket,
+    pub(crate) local_model: Option<Arc<str>>,
+    pub(crate) cold: bool,
+}
+
+/// Endpoints, attempts, and what is still to be told.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) table: Endpoints,
+    pub(crate) records: BTreeMap<EndpointId, Record>,
+    /// Ends of waits that the next call hands out.
+    pub(crate) settled: Vec<Resolution>,
+    attempts: HashMap<Ticket, Attempt>,
+    tickets: u64,
+}
+
+impl Ledger {
+    /// The ticket that the next attempt gets.
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        Ticket(self.tickets)
+    }
+
+    pub(crate) fn attempt(&self, ticket: Ticket) -> Option<&Attempt> {
+        self.attempts.get(&ticket)
+    }
+
+    /// The pools that show an endpoint.
+    pub(crate) fn pools_of(&self, endpoint: EndpointId) -> Vec<PoolId> {
+        self.records.get(&endpoint).map(|record| record.pools.clone()).unwrap_or_default()
+    }
+
+    /// Takes a slot.
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        pool: PoolId,
+        strategy: StrategyId,
+        id: EndpointId,
+        facts: &Arc<RequestFacts>,
+    ) -> Option<Started> {
+        let (endpoint, record) = (self.table.get_mut(id)?, self.records.get_mut(&id)?);
+        let local = facts.model.as_ref().map(|model| endpoint.local_name(model).unwrap_or(model).clone());
+        let found = local.as_ref().map(|local| residency::started(endpoint, local, facts, now)).unwrap_or_default();
+        let alone = endpoint.jobs.is_empty() && endpoint.others(now) < ALONE_BELOW;
+        for other in &record.tickets {
+            if let Some(attempt) = self.attempts.get_mut(other) {
+                attempt.alone = false;
+            }
+        }
+        let work_ms = learn::work_ms(&endpoint.rates(facts.model.as_deref()), facts);
+        let cold = found.begins_load;
+        let job = Job { request: facts.clone(), local: local.clone(), started: now, first_token: None, work_ms, cold };
+        endpoint.jobs.push(job);
+        let ticket = Ticket(self.tickets);
+        self.tickets += 1;
+        record.tickets.push(ticket);
+        let attempt = Attempt { ticket, pool, endpoint: id, strategy, facts: facts.clone(), alone };
+        self.attempts.insert(ticket, attempt);
+        Some(Started {
+            ticket,
+            local_model: local.filter(|local| Some(local) != facts.model.as_ref()),
+            cold: found.absent,
+        })
+    }
+
+    /// Notes the first token; `None` if it was noted before, or the attempt is over.
+    pub(crate) fn first_token(&mut self, now: Time, ticket: Ticket) -> Option<Attempt> {
+        let attempt = self.attempts.get(&ticket)?.clone();
+        let place = self.place(&attempt)?;
+        let endpoint = self.table.get_mut(attempt.endpoint)?;
+        let job = endpoint.jobs.get_mut(place).filter(|job| job.first_token.is_none())?;
+        job.first_token = Some(now);
+        if let Some(local) = job.local.clone() {
+            residency::proven(endpoint, &local, now);
+        }
+        Some(attempt)
+    }
+
+    /// Gives a slot back and learns from the attempt. The flag is true if rates moved.
+    pub(crate) fn end(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        outcome: Outcome,
+        usage: &Usage,
+    ) -> Option<(Attempt, bool)> {
+        let attempt = self.attempts.remove(&ticket)?;
+        let place = self.place(&attempt)?;
+        let endpoint = self.table.get_mut(attempt.endpoint)?;
+        self.records.get_mut(&attempt.endpoint)?.tickets.remove(place);
+        let job = endpoint.jobs.remove(place);
+        let learned = conclude(endpoint, &job, attempt.alone, outcome, usage, now);
+        Some((attempt, learned))
+    }
+
+    fn place(&self, attempt: &Attempt) -> Option<usize> {
+        self.records.get(&attempt.endpoint)?.tickets.iter().position(|ticket| *ticket == attempt.ticket)
+    }
+
+    /// Forgets an endpoint that was removed and holds no attempt.
+    pub(crate) fn forget_if_gone(&mut self, id: EndpointId) {
+        if self.records.get(&id).is_some_and(|record| record.removed && record.tickets.is_empty()) {
+            self.records.remove(&id);
+            self.table.remove(id);
+        }
+    }
+}
+
+/// What an ended attempt says of residency and speed.
+fn conclude(endpoint: &mut Endpoint, job: &Job, alone: bool, outcome: Outcome, usage: &Usage, now: Time) -> bool {
+    let Some(local) = &job.local else { return false };
+    if outcome != Outcome::Complete {
+        if job.first_token.is_none() {
+            residency::abandoned(endpoint, local);
+        }
+        return false;
+    }
+    residency::proven(endpoint, local, now);
+    let alone = alone && endpoint.others(now) < ALONE_BELOW;
+    let Some(state) = endpoint.models.get_mut(local) else { return false };
+    let seen = Seen {
+        usage,
+        prompt_tokens: job.request.prompt_tokens,
+        stream: job.request.stream,
+        ttft_ms: job.first_token.map(|first| first.millis_since(job.started)),
+        e2e_ms: now.millis_since(job.started),
+        alone,
+        cold: job.cold,
+    };
+    learn::learn(&mut state.rates, &seen)
+}

@@ -1,0 +1,163 @@
+//! The waiting requests of one pool. Order: class (lower first), then original arrival, then number. Grouped by
+//! (class, strategy, path class, model), so that a burst of one model hides no other: one scan takes at most
+//! [`SCAN_PER_GROUP`] of a group and [`SCAN`] in all, plus the first of every group left out. Bytes are bytes of
+//! body held in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::facts::RequestFacts;
+use crate::spec::{StrategyId, WaiterId};
+use crate::time::Time;
+
+/// Waiters that one scan looks at.
+pub(crate) const SCAN: usize = 64;
+/// Waiters of one group that one scan looks at.
+pub(crate) const SCAN_PER_GROUP: usize = 16;
+
+/// Waiters that are alike to a scan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    class: i16,
+    strategy: StrategyId,
+    path: u16,
+    model: Option<Arc<str>>,
+}
+
+/// A waiter's place in the pool's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    class: i16,
+    arrival: Time,
+    pub(crate) id: WaiterId,
+}
+
+/// One waiting request.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) strategy: StrategyId,
+    pub(crate) facts: Arc<RequestFacts>,
+    /// When the request came, over all its attempts.
+    pub(crate) arrival: Time,
+    /// When this attempt began to wait.
+    pub(crate) since: Time,
+    /// When it gives up.
+    pub(crate) deadline: Time,
+}
+
+impl Waiter {
+    fn group(&self) -> Group {
+        Group {
+            class: self.facts.class,
+            strategy: self.strategy,
+            path: self.facts.path_class as u16,
+            model: self.facts.model.clone(),
+        }
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiters: HashMap<WaiterId, Waiter>,
+    groups: BTreeMap<Group, BTreeSet<(Time, WaiterId)>>,
+    deadlines: BTreeSet<(Time, WaiterId)>,
+    bytes: u64,
+    retries: usize,
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Waiters that are not on their first attempt.
+    pub(crate) fn retries(&self) -> usize {
+        self.retries
+    }
+
+    pub(crate) fn get(&self, id: WaiterId) -> Option<&Waiter> {
+        self.waiters.get(&id)
+    }
+
+    pub(crate) fn insert(&mut self, id: WaiterId, waiter: Waiter) {
+        self.bytes += waiter.facts.body_bytes;
+        self.retries += usize::from(waiter.facts.attempt > 0);
+        self.deadlines.insert((waiter.deadline, id));
+        self.groups.entry(waiter.group()).or_default().insert((waiter.arrival, id));
+        self.waiters.insert(id, waiter);
+    }
+
+    pub(crate) fn remove(&mut self, id: WaiterId) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&id)?;
+        self.bytes -= waiter.facts.body_bytes;
+        self.retries -= usize::from(waiter.facts.attempt > 0);
+        self.deadlines.remove(&(waiter.deadline, id));
+        let group = waiter.group();
+        if let Some(members) = self.groups.get_mut(&group) {
+            members.remove(&(waiter.arrival, id));
+            if members.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// The earliest moment at which a waiter gives up.
+    pub(crate) fn first_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// The waiters whose time is over, earliest first.
+    pub(crate) fn expired(&self, now: Time) -> Vec<WaiterId> {
+        self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, id)| *id).collect()
+    }
+
+    /// Every waiter, in the pool's order.
+    pub(crate) fn all(&self) -> Vec<WaiterId> {
+        let mut places: Vec<Place> = self.groups.iter().flat_map(|(group, members)| places(group, members)).collect();
+        places.sort_unstable();
+        places.into_iter().map(|place| place.id).collect()
+    }
+
+    /// Writes the waiters that a scan looks at, in the pool's order. True if some are left out.
+    pub(crate) fn scan_into(&self, out: &mut Vec<Place>) -> bool {
+        out.clear();
+        let mut class = i16::MIN;
+        for (group, members) in &self.groups {
+            if group.class != class && out.len() >= SCAN {
+                break;
+            }
+            class = group.class;
+            out.extend(places(group, members).take(SCAN_PER_GROUP));
+        }
+        out.sort_unstable();
+        out.truncate(SCAN);
+        self.add_group_heads(out);
+        out.len() < self.len()
+    }
+
+    /// The first waiter of every group that the scan left out (at most [`SCAN`] more): a slot that only they can use
+    /// must not stay idle behind others.
+    fn add_group_heads(&self, out: &mut Vec<Place>) {
+        if out.len() < SCAN {
+            return;
+        }
+        let last = out[out.len() - 1];
+        let heads = self.groups.iter().filter_map(|(group, members)| places(group, members).next());
+        out.extend(heads.filter(|head| *head > last).take(SCAN));
+        out[SCAN..].sort_unstable();
+    }
+}
+
+fn places<'a>(group: &'a Group, members: &'a BTreeSet<(Time, WaiterId)>) -> impl Iterator<Item = Place> + 'a {
+    members.iter().map(|(arrival, id)| Place { class: group.class, arrival: *arrival, id: *id })
+}

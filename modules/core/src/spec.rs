@@ -1,0 +1,172 @@
+//! What the fleet is told and what it answers: pool specifications in, grants and resolutions out. Plain values,
+//! no behaviour.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::{EndpointId, EndpointSpec};
+use crate::strategy::{Explanation, Reason, Strategy};
+
+/// A pool's number. Stable while a pool of that name lives, over reloads too; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolId(pub u32);
+
+/// A strategy's number, unique in the fleet; kept over reloads while pool, module and options stay the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StrategyId(pub u32);
+
+/// One attempt that holds a slot. Give it back with [`crate::Fleet::finish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// One request that waits in a pool's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaiterId(pub u64);
+
+/// The bounds of a pool's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Requests that may wait at once; 0 = none waits.
+    pub max_requests: usize,
+    /// Bytes of body that waiting requests may hold in memory together.
+    pub max_bytes: u64,
+    /// The longest wait of one attempt.
+    pub timeout: Duration,
+}
+
+impl Default for QueueLimits {
+    /// 1000 requests, 1 GiB, 60 s.
+    fn default() -> Self {
+        QueueLimits { max_requests: 1000, max_bytes: 1 << 30, timeout: Duration::from_secs(60) }
+    }
+}
+
+/// How many verdicts in a row change an endpoint's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthLimits {
+    /// Good checks in a row that bring a down endpoint back; at least 1.
+    pub rise: u32,
+    /// Bad checks, or failed requests, in a row that take it out; at least 1.
+    pub fall: u32,
+}
+
+impl Default for HealthLimits {
+    /// Rise 2, fall 3.
+    fn default() -> Self {
+        HealthLimits { rise: 2, fall: 3 }
+    }
+}
+
+/// A strategy that a pool is to run. Two with the same module and options are one.
+pub struct StrategySpec {
+    /// The module's name.
+    pub module: &'static str,
+    /// A fresh instance; dropped if the pool already runs an equal one.
+    pub strategy: Box<dyn Strategy>,
+}
+
+/// The configuration of a pool, as the core needs it.
+pub struct PoolSpec {
+    /// Identity.
+    pub name: Arc<str>,
+    /// Its endpoints, in configuration order.
+    pub endpoints: Vec<EndpointSpec>,
+    /// The bounds of its queue.
+    pub queue: QueueLimits,
+    /// `None` = `health: none`: every endpoint is always up.
+    pub health: Option<HealthLimits>,
+    /// The strategies of its routes.
+    pub strategies: Vec<StrategySpec>,
+}
+
+/// What a new configuration made of the fleet.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The pools by name.
+    pub pools: BTreeMap<Arc<str>, AppliedPool>,
+    /// Waiters that this change granted or refused.
+    pub resolutions: Vec<Resolution>,
+    /// Endpoints that the fleet did not serve before: probe them from now on.
+    pub joined: Vec<EndpointId>,
+    /// Endpoints that the fleet serves no more: probe them no longer. They finish what they run.
+    pub left: Vec<EndpointId>,
+}
+
+/// The numbers under which a pool's parts are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedPool {
+    /// The pool.
+    pub id: PoolId,
+    /// Its endpoints, in the order of the specification.
+    pub endpoints: Vec<EndpointId>,
+    /// Its strategies, in the order of the specification; equal ones have one id.
+    pub strategies: Vec<StrategyId>,
+}
+
+/// A slot, taken for one attempt.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What to give back.
+    pub ticket: Ticket,
+    /// Where to send the request.
+    pub endpoint: EndpointId,
+    /// The module that chose.
+    pub module: &'static str,
+    /// The endpoint's own name of the model, where it differs from the request's.
+    pub local_model: Option<Arc<str>>,
+    /// True if the model is not resident there: allow for its load.
+    pub cold: bool,
+    /// Time spent in the queue by this attempt.
+    pub waited: Duration,
+    /// The priced decision, if the request asked for it.
+    pub explanation: Option<Explanation>,
+}
+
+/// The answer to a request that asks for a slot.
+#[derive(Debug)]
+pub enum Submit {
+    /// Go.
+    Granted(Grant),
+    /// Wait: a [`Resolution`] with this number follows, exactly one, unless the waiter is cancelled.
+    Queued(WaiterId),
+    /// Refused.
+    Rejected(Reason),
+}
+
+/// The end of a waiter's wait.
+#[derive(Debug)]
+pub struct Resolution {
+    /// Who.
+    pub waiter: WaiterId,
+    /// A slot, or why not.
+    pub verdict: Result<Grant, Reason>,
+}
+
+/// A pool as others see it.
+#[derive(Clone, Debug)]
+pub struct PoolView<'a> {
+    /// Its name.
+    pub name: &'a Arc<str>,
+    /// Its endpoints, in configuration order.
+    pub endpoints: &'a [EndpointId],
+    /// Requests that wait.
+    pub queued: usize,
+    /// Bytes of body that they hold.
+    pub queued_bytes: u64,
+    /// Requests that hold a slot.
+    pub live: usize,
+}
+
+/// What a strategy did wrong, counted since it was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// The pool.
+    pub pool: Arc<str>,
+    /// The module.
+    pub module: &'static str,
+    /// Panics caught: each pick was answered by the built-in least-connection rule.
+    pub panics: u64,
+    /// Picks of an endpoint that was full or no candidate: each was taken for a wait.
+    pub refused_picks: u64,
+}
