@@ -2,12 +2,13 @@
 //!
 //! In-flight is our own exact count; `others` is what the engine reported beyond it, fading with the sample's age and
 //! rounded to whole requests; `reserved` are waiters promised to the endpoint. An idle endpoint goes before every busy
-//! one, whatever the weights. Ties go to the one started longest ago. Without samples `others` is 0: own counts alone.
+//! one, whatever the weights. Ties are taken in turn, by an offset that moves with every start. Without samples `others` is
+//! 0: own counts alone.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
 
 use arriero_core::endpoint::Endpoint;
-use arriero_core::{Context, EndpointId, Event, Module, Pick, RequestFacts, Strategy};
+use arriero_core::{Context, Event, Module, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,66 +30,63 @@ impl Module for LeastConnection {
     }
 }
 
-/// When each endpoint was last picked, in starts. Unknown = 0, never.
+/// The starts so far: they move the offset among ties.
 #[derive(Default)]
 struct Counts {
     starts: u64,
-    last: HashMap<EndpointId, u64>,
 }
 
-/// What an endpoint is judged by, in this order; the least wins.
+/// The fraction of the circle by which the offset moves: the golden ratio, so that any regular part of the starts is
+/// spread evenly too.
+const STEP: f64 = 0.618_033_988_749_894_9;
+
+/// What an endpoint is judged by: idle first, then the least score.
 struct Standing<'a> {
     endpoint: &'a Endpoint,
     requests: f64,
     score: f64,
-    last: u64,
 }
 
-impl Standing<'_> {
-    fn before(&self, other: &Standing<'_>) -> bool {
+impl<'a> Standing<'a> {
+    fn of(endpoint: &'a Endpoint, cx: &Context<'_>) -> Standing<'a> {
+        let promised = cx.reserved_count(endpoint.id) as f64;
+        let requests = f64::from(endpoint.in_flight()) + endpoint.others(cx.now).round() + promised;
+        Standing { endpoint, requests, score: (requests + 1.0) / f64::from(endpoint.spec.weight) }
+    }
+
+    fn order(&self, other: &Standing<'_>) -> Ordering {
         let busy = |standing: &Standing<'_>| standing.requests > 0.0;
-        busy(self).cmp(&busy(other)).then(self.score.total_cmp(&other.score)).then(self.last.cmp(&other.last)).is_lt()
+        busy(self).cmp(&busy(other)).then(self.score.total_cmp(&other.score))
     }
 }
 
 impl Counts {
-    fn standing<'a>(&self, endpoint: &'a Endpoint, cx: &Context<'_>) -> Standing<'a> {
-        let promised = cx.reserved_count(endpoint.id) as f64;
-        let requests = f64::from(endpoint.in_flight()) + endpoint.others(cx.now).round() + promised;
-        let score = (requests + 1.0) / f64::from(endpoint.spec.weight);
-        Standing { endpoint, requests, score, last: self.last.get(&endpoint.id).copied().unwrap_or(0) }
+    /// One of `ties` places.
+    fn offset(&self, ties: usize) -> usize {
+        ((self.starts as f64 * STEP).fract() * ties as f64) as usize
     }
 }
 
 impl Strategy for Counts {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let mut best: Option<Standing<'_>> = None;
-        let mut told = Vec::new();
-        for endpoint in cx.free().filter(|endpoint| endpoint.spec.weight > 0) {
-            let standing = self.standing(endpoint, cx);
-            if cx.explain.is_some() {
-                let (name, weight) = (&endpoint.spec.name, endpoint.spec.weight);
-                told.push(format!("{name}: {} requests, weight {weight}", standing.requests));
-            }
-            if best.as_ref().is_none_or(|least| standing.before(least)) {
-                best = Some(standing);
-            }
-        }
-        let Some(best) = best else { return Pick::Wait };
+        let ready = cx.free().filter(|endpoint| endpoint.spec.weight > 0);
+        let standings: Vec<Standing<'_>> = ready.map(|endpoint| Standing::of(endpoint, cx)).collect();
+        let Some(least) = standings.iter().min_by(|one, other| one.order(other)) else { return Pick::Wait };
+        let ties = || standings.iter().filter(|standing| standing.order(least).is_eq());
+        let chosen = ties().nth(self.offset(ties().count())).unwrap_or(least);
         if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = told.join("; ");
+            let told = standings.iter().map(|standing| {
+                let spec = &standing.endpoint.spec;
+                format!("{}: {} requests, weight {}", spec.name, standing.requests, spec.weight)
+            });
+            explain.summary = told.collect::<Vec<_>>().join("; ");
         }
-        Pick::Endpoint(best.endpoint.id)
+        Pick::Endpoint(chosen.endpoint.id)
     }
 
     fn observe(&mut self, event: &Event<'_>, _cx: &mut Context<'_>) {
-        match event {
-            Event::Started { endpoint, mine: true, .. } => {
-                self.starts += 1;
-                self.last.insert(*endpoint, self.starts);
-            }
-            Event::Membership { left, .. } => self.last.retain(|id, _| !left.contains(id)),
-            _ => {}
+        if let Event::Started { mine: true, .. } = event {
+            self.starts += 1;
         }
     }
 
