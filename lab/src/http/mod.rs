@@ -3,6 +3,7 @@
 //! [`LabEngine::start`] listens, [`LabEngine::stats`] tells what came, [`LabEngine::set_fault`] makes it misbehave,
 //! also over HTTP: `POST /lab/fault` takes a [`Fault`] as JSON.
 
+mod anthropic;
 mod ask;
 mod engine;
 mod fault;
@@ -14,6 +15,8 @@ mod spec;
 mod stats;
 mod stream;
 mod text;
+mod totals;
+mod vllm;
 
 pub use fault::{Fault, FaultKind};
 pub use serve::LabEngine;

@@ -18,6 +18,7 @@ use super::engine::{Engine, InFlight, Step};
 use super::ollama::vectors;
 use super::spec::Flavour;
 use super::stream::{SSE, data, stream};
+use super::vllm::with_load_report;
 use crate::model::ModelSpec;
 
 /// Every `created`: replies stay equal from run to run. Seconds since 1970.
@@ -136,7 +137,8 @@ async fn text(engine: Arc<Engine>, headers: &HeaderMap, body: &[u8], form: Form)
         if reply.end().await.is_none() {
             return Api::OpenAi.busy();
         }
-        return Json(form.whole(&engine, &ask)).into_response();
+        drop(reply);
+        return with_load_report(&engine, headers, Json(form.whole(&engine, &ask)));
     }
     if engine.spec.flavour != Flavour::Vllm {
         let first = reply.next().await;

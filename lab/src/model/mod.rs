@@ -5,10 +5,16 @@
 //! Times are [`Time`] (microseconds), work is seconds at speed 1, memory is GB (1e9 bytes). Nothing here can be
 //! missing: a reading that an engine kind has no notion of is 0.
 
+mod lru;
 mod ollama;
 mod runner;
+mod vllm;
+
+#[cfg(test)]
+mod tests;
 
 pub use ollama::{Ollama, OllamaSpec};
+pub use vllm::{Vllm, VllmSpec};
 
 use std::sync::Arc;
 use std::time::Duration;
