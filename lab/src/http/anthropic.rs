@@ -25,15 +25,15 @@ async fn messages(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Res
     let mut in_flight = InFlight::new(&engine);
     let ask = match Ask::parse(&engine, Api::Anthropic, &headers, &body) {
         Ok(ask) => ask,
-        Err(reply) => {
+        Err(refusal) => {
             in_flight.answered();
-            return reply;
+            return refusal.into_response();
         }
     };
     let mut reply = engine.submit(ask.job(), in_flight);
     if !ask.stream {
         if reply.end().await.is_none() {
-            return Api::Anthropic.busy();
+            return Api::Anthropic.busy().into_response();
         }
         let mut message = message(&ask, ask.output_tokens);
         message["content"] = json!([{ "type": "text", "text": ask.words.text(ask.output_tokens) }]);
@@ -43,7 +43,7 @@ async fn messages(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Res
     if engine.spec.flavour != Flavour::Vllm {
         let first = reply.next().await;
         if matches!(first, Step::Rejected) {
-            return Api::Anthropic.busy();
+            return Api::Anthropic.busy().into_response();
         }
         reply.unread(first);
     }
@@ -53,7 +53,7 @@ async fn messages(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Res
 async fn count(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Response {
     match Ask::parse(&engine, Api::Anthropic, &headers, &body) {
         Ok(ask) => Json(json!({ "input_tokens": ask.prompt_tokens })).into_response(),
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 

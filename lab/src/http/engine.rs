@@ -138,6 +138,7 @@ impl Engine {
             work.model.submit(now, job);
             id
         };
+        self.stats.lock().submitted += 1;
         self.tick();
         self.wake.notify_one();
         Reply { in_flight, id, pieces, due: VecDeque::new(), seen: 0 }
@@ -153,8 +154,9 @@ impl Engine {
     }
 
     pub(crate) fn unload(&self, model: ModelIndex) {
+        let mut work = self.work.lock();
         let now = self.now();
-        self.work.lock().model.unload(now, model);
+        work.model.unload(now, model);
         self.wake.notify_one();
     }
 
@@ -181,8 +183,11 @@ impl Engine {
     pub(crate) fn set_fault(self: &Arc<Self>, fault: Fault) {
         *self.fault.lock() = fault;
         let factor = if let FaultKind::Slow { factor } = fault.kind { factor.max(1e-3) } else { 1.0 };
-        let now = self.now();
-        self.work.lock().model.set_speed(now, self.spec.kind.speed() / factor);
+        {
+            let mut work = self.work.lock();
+            let now = self.now();
+            work.model.set_speed(now, self.spec.kind.speed() / factor);
+        }
         self.wake.notify_one();
         self.refuse.send_replace(fault.kind == FaultKind::Refuse);
         if let Some(millis) = fault.for_ms {

@@ -127,15 +127,15 @@ async fn text(engine: Arc<Engine>, headers: &HeaderMap, body: &[u8], form: Form)
     let mut in_flight = InFlight::new(&engine);
     let ask = match Ask::parse(&engine, Api::OpenAi, headers, body) {
         Ok(ask) => ask,
-        Err(reply) => {
+        Err(refusal) => {
             in_flight.answered();
-            return reply;
+            return refusal.into_response();
         }
     };
     let mut reply = engine.submit(ask.job(), in_flight);
     if !ask.stream {
         if reply.end().await.is_none() {
-            return Api::OpenAi.busy();
+            return Api::OpenAi.busy().into_response();
         }
         drop(reply);
         return with_load_report(&engine, headers, Json(form.whole(&engine, &ask)));
@@ -143,7 +143,7 @@ async fn text(engine: Arc<Engine>, headers: &HeaderMap, body: &[u8], form: Form)
     if engine.spec.flavour != Flavour::Vllm {
         let first = reply.next().await;
         if matches!(first, Step::Rejected) {
-            return Api::OpenAi.busy();
+            return Api::OpenAi.busy().into_response();
         }
         reply.unread(first);
     }
@@ -158,7 +158,7 @@ async fn embeddings(State(engine): Shared, headers: HeaderMap, body: Bytes) -> R
             let usage = json!({ "prompt_tokens": ask.prompt_tokens, "total_tokens": ask.prompt_tokens });
             Json(json!({ "object": "list", "data": rows, "model": ask.name, "usage": usage })).into_response()
         }
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 

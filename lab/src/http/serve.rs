@@ -107,12 +107,17 @@ fn router(engine: Arc<Engine>) -> Router {
     };
     api.merge(openai::routes())
         .route("/lab/fault", post(set_fault))
+        .route("/lab/stats", get(stats))
         .fallback(|uri: axum::http::Uri| async move {
             Api::of(uri.path()).error(axum::http::StatusCode::NOT_FOUND, "not found")
         })
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(engine.clone(), gate))
         .with_state(engine)
+}
+
+async fn stats(State(engine): State<Arc<Engine>>) -> Json<LabStats> {
+    Json(engine.stats.lock().clone())
 }
 
 async fn set_fault(State(engine): State<Arc<Engine>>, Json(fault): Json<Fault>) -> impl IntoResponse {

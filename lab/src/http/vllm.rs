@@ -47,7 +47,7 @@ async fn tokenize(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Res
             Json(json!({ "count": count, "max_model_len": engine.spec.context_tokens, "tokens": tokens }))
                 .into_response()
         }
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 

@@ -12,63 +12,8 @@ use std::time::Duration;
 use arriero_core::time::Time;
 
 use super::lru::Lru;
-use super::{Detail, EngineEvent, EngineModel, Job, JobId, ModelIndex, ModelSpec, Readings, Resident, Timing, What};
-
-/// The settings of a vLLM-like engine.
-#[derive(Clone, Debug)]
-pub struct VllmSpec {
-    /// Served names: the model and its adapters; all resident, all in one batch. Their rates and sizes are not used.
-    pub models: Vec<ModelSpec>,
-    /// Fixed part of an iteration, ms.
-    pub base_ms: f64,
-    /// Per decoding sequence, ms.
-    pub per_sequence_ms: f64,
-    /// Per prefill token, ms.
-    pub per_prefill_ms: f64,
-    /// Per token of context of the decoding sequences, ms.
-    pub per_context_ms: f64,
-    /// Tokens per iteration, at least 1.
-    pub token_budget: u32,
-    /// Sequences in the batch, at least 1.
-    pub max_sequences: usize,
-    /// KV room, tokens.
-    pub kv_tokens: u64,
-    /// Prefix cache, blocks; 0 switches it off.
-    pub prefix_blocks: usize,
-    /// Tokens per prefix block.
-    pub block_tokens: u32,
-    /// 1 = the times above.
-    pub speed: f64,
-    /// What is reported.
-    pub detail: Detail,
-}
-
-impl VllmSpec {
-    /// An 8B model on an A100.
-    pub fn a100_8b(models: Vec<ModelSpec>) -> VllmSpec {
-        VllmSpec {
-            models,
-            base_ms: 12.0,
-            per_sequence_ms: 0.05,
-            per_prefill_ms: 0.07,
-            per_context_ms: 6.5e-5,
-            token_budget: 2048,
-            max_sequences: 256,
-            kv_tokens: 350_000,
-            prefix_blocks: 20_000,
-            block_tokens: 16,
-            speed: 1.0,
-            detail: Detail::default(),
-        }
-    }
-
-    /// The same model on an L4-class GPU.
-    pub fn l4_8b(models: Vec<ModelSpec>) -> VllmSpec {
-        let (base_ms, per_sequence_ms, per_prefill_ms, per_context_ms) = (60.0, 0.2, 0.35, 4.3e-4);
-        let kv_tokens = 40_000;
-        VllmSpec { base_ms, per_sequence_ms, per_prefill_ms, per_context_ms, kv_tokens, ..VllmSpec::a100_8b(models) }
-    }
-}
+use super::spec::VllmSpec;
+use super::{Detail, EngineEvent, EngineModel, Job, JobId, ModelIndex, Readings, Resident, Timing, What};
 
 /// What a sequence does in the running iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +146,8 @@ impl Vllm {
         let growth = self.running.len() as u64;
         let fits = self.kv_used() + growth + need <= self.spec.kv_tokens;
         let room = self.running.len() < self.spec.max_sequences.max(1);
-        if !self.running.is_empty() && !(fits && room) {
+        let alone = self.running.is_empty();
+        if !alone && (!fits || !room) {
             return None;
         }
         let mut sequence = self.waiting.pop_front()?;
