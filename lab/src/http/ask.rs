@@ -60,8 +60,23 @@ impl Api {
     }
 
     /// The refusal of a full pending queue.
-    pub(crate) fn busy(self) -> Response {
-        self.error(StatusCode::SERVICE_UNAVAILABLE, "server busy, please try again.  maximum pending requests exceeded")
+    pub(crate) fn busy(self) -> Refusal {
+        let message = "server busy, please try again.  maximum pending requests exceeded".to_owned();
+        Refusal { api: self, status: StatusCode::SERVICE_UNAVAILABLE, message }
+    }
+}
+
+/// Why a request gets no work done.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    api: Api,
+    status: StatusCode,
+    message: String,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.api.error(self.status, &self.message)
     }
 }
 
@@ -85,9 +100,10 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// Reads a body; what is wrong comes back as the reply to give.
-    pub(crate) fn parse(engine: &Arc<Engine>, api: Api, headers: &HeaderMap, body: &[u8]) -> Result<Ask, Response> {
-        let bad = |message: &str| api.error(StatusCode::BAD_REQUEST, message);
+    /// Reads a body, or says what is wrong with it.
+    pub(crate) fn parse(engine: &Arc<Engine>, api: Api, headers: &HeaderMap, body: &[u8]) -> Result<Ask, Refusal> {
+        let refusal = |status, message: &str| Refusal { api, status, message: message.to_owned() };
+        let bad = |message: &str| refusal(StatusCode::BAD_REQUEST, message);
         let value: Value = serde_json::from_slice(body).map_err(|error| bad(&format!("invalid JSON: {error}")))?;
         let name = value["model"].as_str().ok_or_else(|| bad("model is required"))?.to_owned();
         let Some(model) = find_model(engine, &name) else {
@@ -95,7 +111,7 @@ impl Ask {
                 Flavour::Ollama => format!("model '{name}' not found"),
                 Flavour::Vllm | Flavour::OpenAi => format!("The model `{name}` does not exist."),
             };
-            return Err(api.error(StatusCode::NOT_FOUND, &message));
+            return Err(refusal(StatusCode::NOT_FOUND, &message));
         };
         *engine.stats.lock().per_model.entry(engine.spec.kind.models()[model].name.to_string()).or_default() += 1;
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, FaultKind};
 use super::spec::LabSpec;
 use super::stats::LabStats;
+use super::totals::Totals;
 use crate::model::{EngineModel, Job, JobId, ModelIndex, Readings, Timing, What};
 
 /// News for one reply.
@@ -35,10 +36,17 @@ pub(crate) enum Step {
     Rejected,
 }
 
+/// Where a job's news go, and how many tokens it has put out.
+struct Listener {
+    pieces: mpsc::UnboundedSender<Piece>,
+    tokens: u32,
+}
+
 struct Work {
     model: Box<dyn EngineModel>,
-    replies: BTreeMap<JobId, mpsc::UnboundedSender<Piece>>,
+    replies: BTreeMap<JobId, Listener>,
     next_id: JobId,
+    totals: Totals,
 }
 
 /// The shared heart of one lab engine.
@@ -55,7 +63,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(spec: LabSpec) -> Engine {
-        let work = Work { model: spec.kind.build(), replies: BTreeMap::new(), next_id: 1 };
+        let work = Work { model: spec.kind.build(), replies: BTreeMap::new(), next_id: 1, totals: Totals::default() };
         Engine {
             stats: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(7)),
@@ -75,18 +83,24 @@ impl Engine {
 
     /// Lives through what fell due; gives the real time until the next event.
     fn tick(&self) -> Duration {
-        let mut work = self.work.lock();
+        let mut guard = self.work.lock();
+        let work = &mut *guard;
         let now = self.now();
         for event in work.model.advance(now) {
             match event.what {
                 What::Tokens(job, count) => {
-                    work.replies.get(&job).map(|reply| reply.send(Piece::Tokens(count)));
+                    if let Some(reply) = work.replies.get_mut(&job) {
+                        work.totals.output_tokens += u64::from(count.saturating_sub(reply.tokens));
+                        reply.tokens = count;
+                        let _gone = reply.pieces.send(Piece::Tokens(count));
+                    }
                 }
                 What::Done(job, timing) => {
-                    work.replies.remove(&job).map(|reply| reply.send(Piece::Done(timing)));
+                    work.totals.end(timing);
+                    work.replies.remove(&job).map(|reply| reply.pieces.send(Piece::Done(timing)));
                 }
                 What::Rejected(job) => {
-                    work.replies.remove(&job).map(|reply| reply.send(Piece::Rejected));
+                    work.replies.remove(&job).map(|reply| reply.pieces.send(Piece::Rejected));
                 }
                 What::LoadStarted(_) => self.stats.lock().loads += 1,
                 What::FirstToken(_) | What::LoadDone(_) | What::Unloaded(_) => {}
@@ -118,11 +132,13 @@ impl Engine {
             let id = work.next_id;
             work.next_id += 1;
             job.id = id;
-            work.replies.insert(id, sender);
+            work.replies.insert(id, Listener { pieces: sender, tokens: 0 });
+            work.totals.prompt_tokens += u64::from(job.prompt_tokens);
             let now = self.now();
             work.model.submit(now, job);
             id
         };
+        self.stats.lock().submitted += 1;
         self.tick();
         self.wake.notify_one();
         Reply { in_flight, id, pieces, due: VecDeque::new(), seen: 0 }
@@ -138,8 +154,9 @@ impl Engine {
     }
 
     pub(crate) fn unload(&self, model: ModelIndex) {
+        let mut work = self.work.lock();
         let now = self.now();
-        self.work.lock().model.unload(now, model);
+        work.model.unload(now, model);
         self.wake.notify_one();
     }
 
@@ -147,6 +164,10 @@ impl Engine {
     pub(crate) fn readings(&self) -> Readings {
         self.tick();
         self.work.lock().model.readings()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.work.lock().totals.clone()
     }
 
     /// A virtual moment as wall-clock text; a model that is busy or stays for ever leaves in five minutes.
@@ -162,8 +183,11 @@ impl Engine {
     pub(crate) fn set_fault(self: &Arc<Self>, fault: Fault) {
         *self.fault.lock() = fault;
         let factor = if let FaultKind::Slow { factor } = fault.kind { factor.max(1e-3) } else { 1.0 };
-        let now = self.now();
-        self.work.lock().model.set_speed(now, self.spec.kind.speed() / factor);
+        {
+            let mut work = self.work.lock();
+            let now = self.now();
+            work.model.set_speed(now, self.spec.kind.speed() / factor);
+        }
         self.wake.notify_one();
         self.refuse.send_replace(fault.kind == FaultKind::Refuse);
         if let Some(millis) = fault.for_ms {

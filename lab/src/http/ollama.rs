@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::ask::{Api, Ask, find_model};
+use super::ask::{Api, Ask, Refusal, find_model};
 use super::engine::{Engine, InFlight, Reply, Step};
 use super::stream::{NDJSON, line, stream};
 use crate::model::{ModelSpec, Timing};
@@ -62,9 +62,9 @@ async fn text(
     let mut in_flight = InFlight::new(&engine);
     let ask = match Ask::parse(&engine, Api::Ollama, headers, body) {
         Ok(ask) => ask,
-        Err(reply) => {
+        Err(refusal) => {
             in_flight.answered();
-            return reply;
+            return refusal.into_response();
         }
     };
     if serde_json::from_slice(body).is_ok_and(|value| empty(&value)) {
@@ -72,13 +72,13 @@ async fn text(
     }
     let mut reply = engine.submit(ask.job(), in_flight);
     if !ask.stream {
-        let Some(timing) = reply.end().await else { return Api::Ollama.busy() };
+        let Some(timing) = reply.end().await else { return Api::Ollama.busy().into_response() };
         let last = last_chunk(&engine, &ask, timing, put(&ask.words.text(ask.output_tokens)));
         return Json(last).into_response();
     }
     let first = reply.next().await;
     if matches!(first, Step::Rejected) {
-        return Api::Ollama.busy();
+        return Api::Ollama.busy().into_response();
     }
     reply.unread(first);
     stream(reply, NDJSON, move |step| match step {
@@ -103,7 +103,7 @@ async fn load(
     } else {
         let mut loading: Reply = engine.submit(ask.load_job(), in_flight);
         if loading.end().await.is_none() {
-            return Api::Ollama.busy();
+            return Api::Ollama.busy().into_response();
         }
         reply["done_reason"] = json!("load");
     }
@@ -165,14 +165,14 @@ async fn embed(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Respon
             "prompt_eval_count": ask.prompt_tokens,
         }))
         .into_response(),
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
 async fn embeddings(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Response {
     match vectors(&engine, Api::Ollama, &headers, &body).await {
         Ok((ask, ..)) => Json(json!({ "embedding": ask.words.vector(DIMENSIONS) })).into_response(),
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 
@@ -182,13 +182,13 @@ pub(crate) async fn vectors(
     api: Api,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<(Ask, Timing, Vec<Vec<f64>>), Response> {
+) -> Result<(Ask, Timing, Vec<Vec<f64>>), Refusal> {
     let mut in_flight = InFlight::new(engine);
     let ask = match Ask::parse(engine, api, headers, body) {
         Ok(ask) => ask,
-        Err(reply) => {
+        Err(refusal) => {
             in_flight.answered();
-            return Err(reply);
+            return Err(refusal);
         }
     };
     let mut reply = engine.submit(ask.embedding_job(), in_flight);

@@ -18,6 +18,7 @@ use super::engine::{Engine, InFlight, Step};
 use super::ollama::vectors;
 use super::spec::Flavour;
 use super::stream::{SSE, data, stream};
+use super::vllm::with_load_report;
 use crate::model::ModelSpec;
 
 /// Every `created`: replies stay equal from run to run. Seconds since 1970.
@@ -126,22 +127,23 @@ async fn text(engine: Arc<Engine>, headers: &HeaderMap, body: &[u8], form: Form)
     let mut in_flight = InFlight::new(&engine);
     let ask = match Ask::parse(&engine, Api::OpenAi, headers, body) {
         Ok(ask) => ask,
-        Err(reply) => {
+        Err(refusal) => {
             in_flight.answered();
-            return reply;
+            return refusal.into_response();
         }
     };
     let mut reply = engine.submit(ask.job(), in_flight);
     if !ask.stream {
         if reply.end().await.is_none() {
-            return Api::OpenAi.busy();
+            return Api::OpenAi.busy().into_response();
         }
-        return Json(form.whole(&engine, &ask)).into_response();
+        drop(reply);
+        return with_load_report(&engine, headers, Json(form.whole(&engine, &ask)));
     }
     if engine.spec.flavour != Flavour::Vllm {
         let first = reply.next().await;
         if matches!(first, Step::Rejected) {
-            return Api::OpenAi.busy();
+            return Api::OpenAi.busy().into_response();
         }
         reply.unread(first);
     }
@@ -156,7 +158,7 @@ async fn embeddings(State(engine): Shared, headers: HeaderMap, body: Bytes) -> R
             let usage = json!({ "prompt_tokens": ask.prompt_tokens, "total_tokens": ask.prompt_tokens });
             Json(json!({ "object": "list", "data": rows, "model": ask.name, "usage": usage })).into_response()
         }
-        Err(reply) => reply,
+        Err(refusal) => refusal.into_response(),
     }
 }
 

@@ -22,7 +22,7 @@ use super::fault::Fault;
 use super::gate::gate;
 use super::spec::{Flavour, LabSpec};
 use super::stats::LabStats;
-use super::{ollama, openai};
+use super::{anthropic, ollama, openai, vllm};
 use crate::model::Readings;
 
 /// A lab engine that listens. Dropping it ends it.
@@ -101,16 +101,23 @@ impl Drop for LabEngine {
 
 fn router(engine: Arc<Engine>) -> Router {
     let api = match engine.spec.flavour {
-        Flavour::Ollama => ollama::routes().merge(openai::routes()),
-        Flavour::Vllm | Flavour::OpenAi => openai::routes().route("/health", get(|| async {})),
+        Flavour::Ollama => ollama::routes().merge(anthropic::routes()),
+        Flavour::Vllm => vllm::routes().merge(anthropic::routes()),
+        Flavour::OpenAi => Router::new().route("/health", get(|| async {})),
     };
-    api.route("/lab/fault", post(set_fault))
+    api.merge(openai::routes())
+        .route("/lab/fault", post(set_fault))
+        .route("/lab/stats", get(stats))
         .fallback(|uri: axum::http::Uri| async move {
             Api::of(uri.path()).error(axum::http::StatusCode::NOT_FOUND, "not found")
         })
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(engine.clone(), gate))
         .with_state(engine)
+}
+
+async fn stats(State(engine): State<Arc<Engine>>) -> Json<LabStats> {
+    Json(engine.stats.lock().clone())
 }
 
 async fn set_fault(State(engine): State<Arc<Engine>>, Json(fault): Json<Fault>) -> impl IntoResponse {

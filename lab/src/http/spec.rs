@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::model::{EngineModel, ModelSpec, Ollama, OllamaSpec};
+use crate::model::{EngineModel, ModelSpec, Ollama, OllamaSpec, Vllm, VllmSpec};
 
 /// Which API the engine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// Ollama: `/api/*` with NDJSON, and its `/v1/*`.
+    /// Ollama: `/api/*` with NDJSON, and its `/v1/*` with `/v1/messages`.
     Ollama,
-    /// vLLM: `/v1/*` with SSE, `/metrics`, `/health`, `/version`, `/tokenize`.
+    /// vLLM: `/v1/*` with SSE and `/v1/messages`, `/metrics`, `/health`, `/version`, `/tokenize`.
     Vllm,
     /// Only `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models` and `/health`.
     OpenAi,
@@ -20,6 +20,8 @@ pub enum Flavour {
 pub enum Kind {
     /// Slots, loads and eviction.
     Ollama(OllamaSpec),
+    /// Continuous batching, KV room and prefix cache.
+    Vllm(VllmSpec),
 }
 
 impl Kind {
@@ -27,24 +29,28 @@ impl Kind {
     pub fn models(&self) -> &[ModelSpec] {
         match self {
             Kind::Ollama(spec) => &spec.models,
+            Kind::Vllm(spec) => &spec.models,
         }
     }
 
     pub(crate) fn build(&self) -> Box<dyn EngineModel> {
         match self {
             Kind::Ollama(spec) => Box::new(Ollama::new(spec.clone())),
+            Kind::Vllm(spec) => Box::new(Vllm::new(spec.clone())),
         }
     }
 
     pub(crate) fn vram_gb(&self) -> f64 {
         match self {
             Kind::Ollama(spec) => spec.vram_gb,
+            Kind::Vllm(_) => f64::MAX,
         }
     }
 
     pub(crate) fn speed(&self) -> f64 {
         match self {
             Kind::Ollama(spec) => spec.speed,
+            Kind::Vllm(spec) => spec.speed,
         }
     }
 }
@@ -99,6 +105,11 @@ impl LabSpec {
     /// An Ollama-like engine on any loopback port.
     pub fn ollama(spec: OllamaSpec) -> LabSpec {
         LabSpec::new(Flavour::Ollama, Kind::Ollama(spec))
+    }
+
+    /// A vLLM-like engine on any loopback port.
+    pub fn vllm(spec: VllmSpec) -> LabSpec {
+        LabSpec::new(Flavour::Vllm, Kind::Vllm(spec))
     }
 
     /// A plain OpenAI engine with `slots` per model and every model resident for good.

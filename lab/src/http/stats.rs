@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::Serialize;
+
 /// A request body's fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BodySeen {
     /// The request header `x-lab-id`, if it was there.
     pub id: Option<String>,
@@ -16,19 +18,21 @@ pub struct BodySeen {
 }
 
 /// Counts since the start. In-flight requests are inference requests between their body's end and their reply's end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct LabStats {
     /// Requests of any kind.
     pub requests: u64,
     /// Requests on inference paths.
     pub inference: u64,
+    /// Jobs handed to the engine model.
+    pub submitted: u64,
     /// Inference requests that are in flight now.
     pub in_flight: usize,
     /// The most that ever were.
     pub max_in_flight: usize,
     /// The most jobs that ever ran at once in the engine.
     pub max_running: usize,
-    /// Inference requests whose client left before the end.
+    /// Inference requests whose client left before the end, or whose stream a fault cut.
     pub cancels: u64,
     /// Inference requests answered to the end.
     pub completed: u64,
@@ -36,7 +40,7 @@ pub struct LabStats {
     pub faulted: u64,
     /// Model loads begun.
     pub loads: u64,
-    /// Inference requests per model name, unknown names left out.
+    /// Requests per model name of the catalogue.
     pub per_model: BTreeMap<String, u64>,
     /// The last bodies of POST requests, oldest first.
     pub bodies: VecDeque<BodySeen>,

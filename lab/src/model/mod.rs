@@ -5,12 +5,19 @@
 //! Times are [`Time`] (microseconds), work is seconds at speed 1, memory is GB (1e9 bytes). Nothing here can be
 //! missing: a reading that an engine kind has no notion of is 0.
 
+mod lru;
 mod ollama;
 mod runner;
+mod spec;
+mod vllm;
 
-pub use ollama::{Ollama, OllamaSpec};
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+pub use ollama::Ollama;
+pub use spec::{Detail, ModelSpec, OllamaSpec, VllmSpec};
+pub use vllm::Vllm;
+
 use std::time::Duration;
 
 use arriero_core::time::Time;
@@ -20,35 +27,6 @@ pub type JobId = u64;
 
 /// An entry of an engine's catalogue, by its place in the list of models.
 pub type ModelIndex = usize;
-
-/// One model as the engine's disk and GPU see it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelSpec {
-    /// The name clients use, with its tag for Ollama (`llama3.2:3b`).
-    pub name: Arc<str>,
-    /// Bytes on disk in GB; sets the load time.
-    pub file_gb: f64,
-    /// Bytes in VRAM in GB while resident.
-    pub vram_gb: f64,
-    /// Decode rate of a lone request at speed 1, tokens per second, above 0.
-    pub decode_tps: f64,
-    /// Prefill rate at speed 1, tokens per second, above 0.
-    pub prefill_tps: f64,
-    /// An embedding model: one slot whatever the engine's setting.
-    pub embed: bool,
-}
-
-impl ModelSpec {
-    /// A generating model.
-    pub fn new(name: &str, file_gb: f64, vram_gb: f64, decode_tps: f64, prefill_tps: f64) -> ModelSpec {
-        ModelSpec { name: name.into(), file_gb, vram_gb, decode_tps, prefill_tps, embed: false }
-    }
-
-    /// The same entry as an embedding model.
-    pub fn for_embeddings(self) -> ModelSpec {
-        ModelSpec { embed: true, ..self }
-    }
-}
 
 /// One request as the engine sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,16 +88,6 @@ pub enum What {
     LoadDone(ModelIndex),
     /// A model was thrown out.
     Unloaded(ModelIndex),
-}
-
-/// How much a model reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detail {
-    /// Every token: what a stream needs.
-    #[default]
-    Tokens,
-    /// First tokens and ends only: what a fast simulation needs.
-    Edges,
 }
 
 /// One resident model.

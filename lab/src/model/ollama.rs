@@ -12,64 +12,8 @@ use std::time::Duration;
 use arriero_core::time::Time;
 
 use super::runner::{Queued, Runner};
-use super::{Detail, EngineEvent, EngineModel, Job, JobId, ModelIndex, ModelSpec, Readings, Resident, Timing, What};
-
-/// The settings of an Ollama-like engine.
-#[derive(Clone, Debug)]
-pub struct OllamaSpec {
-    /// The catalogue; its order stands for the order of model paths.
-    pub models: Vec<ModelSpec>,
-    /// Jobs at once per model, at least 1.
-    pub slots: usize,
-    /// GPU memory in GB.
-    pub vram_gb: f64,
-    /// Models in memory at once, at least 1.
-    pub max_resident: usize,
-    /// Jobs for cold models that may wait.
-    pub max_queue: usize,
-    /// How long an idle model stays; `Duration::MAX` is for ever.
-    pub keep_alive: Duration,
-    /// Load bandwidth, GB per second, above 0.
-    pub load_gb_per_s: f64,
-    /// Load time that does not depend on size.
-    pub load_fixed: Duration,
-    /// 1 = the rates of the catalogue.
-    pub speed: f64,
-    /// Loss of batching: g(n) = n / (1 + beta (n - 1)).
-    pub beta: f64,
-    /// Resident from the start.
-    pub preload: Vec<ModelIndex>,
-    /// What is reported.
-    pub detail: Detail,
-}
-
-impl OllamaSpec {
-    /// Ollama's defaults on a 24 GB GPU: one slot, three models, 512 pending, five minutes.
-    pub fn new(models: Vec<ModelSpec>) -> OllamaSpec {
-        OllamaSpec {
-            models,
-            slots: 1,
-            vram_gb: 24.0,
-            max_resident: 3,
-            max_queue: 512,
-            keep_alive: Duration::from_secs(300),
-            load_gb_per_s: 1.5,
-            load_fixed: Duration::from_millis(1500),
-            speed: 1.0,
-            beta: 0.25,
-            preload: Vec::new(),
-            detail: Detail::default(),
-        }
-    }
-
-    fn slots_of(&self, model: ModelIndex) -> usize {
-        if self.models[model].embed { 1 } else { self.slots.max(1) }
-    }
-
-    fn load_time(&self, model: ModelIndex) -> Duration {
-        self.load_fixed + Duration::from_secs_f64(self.models[model].file_gb / self.load_gb_per_s)
-    }
-}
+use super::spec::OllamaSpec;
+use super::{Detail, EngineEvent, EngineModel, Job, JobId, ModelIndex, Readings, Resident, Timing, What};
 
 /// The state of an Ollama-like engine.
 #[derive(Debug)]
