@@ -113,7 +113,7 @@ impl<'e> Document<'e> {
                 return;
             }
         }
-        let Wording { message, found, allowed, hint } = wording(path, error);
+        let Wording { message, found, allowed, hint } = wording(path, self.places.kind(path), error);
         let spot = if at_key { self.places.key(path) } else { self.places.value(path) };
         let finding = placed(&self.name, &self.text, spot, message);
         self.findings.push(Diagnostic { found, allowed, hint, ..finding });
@@ -170,11 +170,14 @@ impl<'e> Document<'e> {
 }
 
 fn syntax(name: &str, text: &str, error: &Error) -> Diagnostic {
-    let Wording { message, found, allowed, hint } = wording(&[], error);
+    let Wording { message, found, allowed, hint } = wording(&[], "empty", error);
     let finding = placed(name, text, error.location().map(spot), message);
     let bare_glob =
         finding.snippet.as_deref().is_some_and(|line| line.chars().nth(finding.column.saturating_sub(1)) == Some('*'));
-    let hint = if bare_glob { Some("quote the glob: a bare `*` starts a YAML alias".into()) } else { hint };
+    if bare_glob {
+        let message = "an unquoted `*` starts a YAML alias, and there is no such anchor".into();
+        return Diagnostic { message, hint: Some("quote the glob: \"*...\"".into()), ..finding };
+    }
     Diagnostic { found, allowed, hint, ..finding }
 }
 

@@ -23,7 +23,6 @@ pub mod units;
 mod wording;
 pub mod yaml;
 
-pub use check::FAMILIES;
 pub use diagnostic::{Diagnostic, render};
 pub use document::{Document, steps};
 pub use matcher::{Glob, HeaderLookup, Matcher};

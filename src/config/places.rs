@@ -17,12 +17,21 @@ pub(crate) type Path = Vec<String>;
 /// Line and column, from 1.
 pub(crate) type Spot = (usize, usize);
 
+/// What stands at a place, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Nothing,
+    Scalar,
+    List,
+    Map,
+}
+
 /// Where one node is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     key: Option<Spot>,
     value: Spot,
-    is_scalar: bool,
+    kind: Kind,
 }
 
 /// The places of one text.
@@ -51,10 +60,10 @@ impl Places {
     }
 
     fn add(&mut self, path: Path, key: Option<Spot>, value: Spot, node: Node) {
-        self.by_path.insert(path.clone(), Place { key, value, is_scalar: matches!(node, Node::Scalar) });
+        self.by_path.insert(path.clone(), Place { key, value, kind: node.kind() });
         let below = |step: String| path.iter().cloned().chain([step]).collect::<Path>();
         match node {
-            Node::Scalar => {}
+            Node::Nothing | Node::Scalar => {}
             Node::List(items) => {
                 for (index, item) in items.into_iter().enumerate() {
                     self.add(below(index.to_string()), None, spot(item.referenced), item.value);
@@ -78,7 +87,7 @@ impl Places {
     /// nearest part that is.
     pub(crate) fn value(&self, path: &[String]) -> Option<Spot> {
         self.nearest(path).map(|(place, whole)| match place.key {
-            Some(key) if !whole || !place.is_scalar => key,
+            Some(key) if !whole || place.kind != Kind::Scalar => key,
             _ => place.value,
         })
     }
@@ -90,6 +99,16 @@ impl Places {
 
     fn nearest(&self, path: &[String]) -> Option<(&Place, bool)> {
         (0..=path.len()).rev().find_map(|len| Some((self.by_path.get(&path[..len])?, len == path.len())))
+    }
+
+    /// What stands at the path, in words.
+    pub(crate) fn kind(&self, path: &[String]) -> &'static str {
+        match self.by_path.get(path).map(|place| place.kind) {
+            None | Some(Kind::Nothing) => "empty",
+            Some(Kind::Scalar) => "a single value",
+            Some(Kind::List) => "a list",
+            Some(Kind::Map) => "a mapping",
+        }
     }
 
     /// True if the path is in the text.
@@ -122,9 +141,21 @@ pub(crate) fn spot(location: Location) -> Spot {
 
 /// A node without its value.
 enum Node {
+    Nothing,
     Scalar,
     List(Vec<Spanned<Node>>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl Node {
+    fn kind(&self) -> Kind {
+        match self {
+            Node::Nothing => Kind::Nothing,
+            Node::Scalar => Kind::Scalar,
+            Node::List(_) => Kind::List,
+            Node::Map(_) => Kind::Map,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -150,11 +181,11 @@ impl<'de> Visitor<'de> for Walk {
         visit_str: &str, visit_bytes: &[u8]);
 
     fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+        Ok(Node::Nothing)
     }
 
     fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+        Ok(Node::Nothing)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {

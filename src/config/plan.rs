@@ -144,7 +144,7 @@ pub struct RoutePlan {
     pub balance: BalancePlan,
     /// Model names that clients use -> the names that endpoints know.
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
-    /// Families of engine control endpoints that are let through; names of [`crate::config::FAMILIES`].
+    /// Families of engine control endpoints that are let through; names of [`crate::dialect::CONTROL_NAMES`].
     pub allow: BTreeSet<&'static str>,
     /// The model of a request that names none.
     pub default_model: Option<Arc<str>>,

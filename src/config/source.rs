@@ -34,17 +34,6 @@ impl Source {
         let env = Arc::new(|name: &str| std::env::var(name).ok());
         Source { name: name.into(), text: text.into(), dir: dir.into(), env }
     }
-
-    /// A file.
-    pub fn file(path: &FilePath) -> Result<Source, Vec<Diagnostic>> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let finding = Diagnostic::unplaced(&name, "the configuration cannot be read");
-            vec![Diagnostic { found: Some(error.to_string()), ..finding }]
-        })?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(FilePath::new("."));
-        Ok(Source::new(&name, text, dir))
-    }
 }
 
 /// Reads and checks a configuration. The error holds every finding, in the order of the text.
@@ -94,7 +83,7 @@ fn include<'e>(parts: &mut Parts, texts: &mut Vec<Document<'e>>, source: &Source
         let files = match files(&source.dir, &pattern) {
             Ok(files) => files,
             Err(error) => {
-                texts[0].at(&at, format!("`include` cannot be followed: {error}")).found = Some(pattern);
+                texts[0].at(&at, format!("`{pattern}` cannot be included")).found = Some(error);
                 continue;
             }
         };
@@ -130,7 +119,7 @@ fn files(dir: &FilePath, pattern: &str) -> Result<Vec<PathBuf>, String> {
     }
     let glob = Glob::new(name)?;
     let folder = full.parent().unwrap_or(dir);
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| error.to_string())?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|file| file.is_file())
@@ -166,5 +155,6 @@ fn argument(finding: Diagnostic, urls: &[String]) -> Diagnostic {
     for (index, url) in urls.iter().enumerate() {
         message = message.replace(&format!("`pools.default.endpoints[{index}]`"), &format!("`--to {url}`"));
     }
-    Diagnostic { message, line: 0, column: 0, snippet: None, ..finding }
+    let found = finding.found.filter(|found| !found.contains("command line:"));
+    Diagnostic { message, found, line: 0, column: 0, snippet: None, ..finding }
 }

@@ -11,8 +11,8 @@ pub(crate) struct Wording {
     pub(crate) hint: Option<String>,
 }
 
-/// The words for a parser's error at a path.
-pub(crate) fn wording(path: &[String], error: &Error) -> Wording {
+/// The words for a parser's error at a path; `kind` is what stands there.
+pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
     let item = item(path);
     match error.without_snippet() {
         Error::SerdeUnknownField { field, expected, .. } => Wording {
@@ -32,14 +32,17 @@ pub(crate) fn wording(path: &[String], error: &Error) -> Wording {
         Error::SerdeInvalidType { unexpected, expected, .. }
         | Error::SerdeInvalidValue { unexpected, expected, .. } => wrong_value(item, unexpected, expected),
         Error::Unexpected { expected, .. } => Wording {
-            message: format!("{item} is not what is needed here"),
+            message: format!("{item} cannot be {kind}"),
+            found: Some(kind.into()),
             allowed: Some(plain_kind(expected).into()),
             ..Wording::default()
         },
         Error::NullIntoString { .. } => {
             Wording { message: format!("{item} is empty"), allowed: Some("a text".into()), ..Wording::default() }
         }
-        Error::UnknownAnchor { .. } => Wording { message: "this alias has no anchor".into(), ..Wording::default() },
+        Error::UnknownAnchor { .. } => {
+            Wording { message: "there is no anchor for this alias".into(), ..Wording::default() }
+        }
         Error::Message { msg, .. } if !path.is_empty() => {
             Wording { message: format!("{item}: {msg}"), ..Wording::default() }
         }

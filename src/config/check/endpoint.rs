@@ -70,13 +70,16 @@ pub(super) fn check(
     };
     let written = written.trim_end_matches('/');
     let twice = format!("{written} is an endpoint already; a URL belongs to one pool, once");
-    fleet.urls.check(text, &url_at, &url.key(), &twice);
+    let is_new = fleet.urls.check(text, &url_at, &url.key(), &twice);
     let short = written.split_once("://").map_or(written, |(_, rest)| rest);
     let name = yaml.name.as_deref().unwrap_or(short);
     let name_at = if yaml.name.is_some() { below(at, "name") } else { url_at };
-    check_name(text, &name_at, "an endpoint", name);
-    let called = format!("two endpoints are called `{name}`: give one another `name`");
-    if fleet.names.check(text, &name_at, name, &called) && yaml.name.is_some() && name.contains("://") {
+    if is_new || yaml.name.is_some() {
+        check_name(text, &name_at, "an endpoint", name);
+        let called = format!("two endpoints are called `{name}`: give one another `name`");
+        fleet.names.check(text, &name_at, name, &called);
+    }
+    if yaml.name.is_some() && name.contains("://") {
         text.at(&name_at, "an endpoint's name must not look like a URL").found = Some(name.into());
     }
     let identity = yaml.name.as_deref().unwrap_or(written);

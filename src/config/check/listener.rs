@@ -14,6 +14,7 @@ pub(super) type Placed = Vec<(String, ListenerPlan)>;
 pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts: Texts<'_, '_>) -> Placed {
     let mut listeners = Placed::new();
     let mut names = Unique::default();
+    let none = items.is_empty() && main.listen.is_none();
     if let Some(listen) = &main.listen {
         let at = path(&["listen"]);
         if !items.is_empty() {
@@ -36,7 +37,7 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
     }
     let damaged =
         texts.iter().any(|text| text.is_damaged(&path(&["listen"])) || text.is_damaged(&path(&["listeners"])));
-    if listeners.is_empty() && main.listen.is_none() && main.listeners.0.is_empty() && !damaged {
+    if none && !damaged {
         let finding = texts[0].at(&[], "there is no listener");
         finding.hint = Some(format!("write `listen: {}`", defaults::LISTEN));
     }

@@ -19,8 +19,6 @@ use crate::config::wording::item;
 use crate::config::yaml;
 use crate::registry::ModuleEntry;
 
-pub use route::FAMILIES;
-
 /// An item and the text that it stands in: the place in the list of texts, and the item's path there.
 pub(crate) struct Item<T> {
     pub(crate) text: usize,
@@ -108,11 +106,11 @@ fn access_log(main: &yaml::Config, text: &mut Document<'_>) -> AccessLogPlan {
     match &main.access_log {
         None | Some(yaml::AccessLog::Stdout) => AccessLogPlan::Stdout,
         Some(yaml::AccessLog::None) => AccessLogPlan::Off,
-        Some(yaml::AccessLog::File(file)) => {
-            let file = text.beside(file);
+        Some(yaml::AccessLog::File(written)) => {
+            let file = text.beside(written);
             if !file.parent().is_some_and(std::path::Path::is_dir) || file.is_dir() {
                 let found = text.at(&path(&["access_log", "file"]), "the access log cannot be written there");
-                found.found = Some(file.display().to_string());
+                found.found = Some(written.clone());
                 found.allowed = Some("a file in a folder that exists".into());
             }
             AccessLogPlan::File(file)

@@ -12,31 +12,8 @@ use crate::config::places::Path;
 use crate::config::plan::{BalancePlan, EndpointPlan, EngineKind, PoolPlan, RoutePlan};
 use crate::config::wording::item;
 use crate::config::yaml;
+use crate::dialect::CONTROL_NAMES;
 use crate::registry::ModuleEntry;
-
-/// Families of engine control endpoints: blocked unless a route allows them by this name.
-pub const FAMILIES: &[&str] = &[
-    "pull",
-    "create",
-    "copy",
-    "delete",
-    "push",
-    "blobs",
-    "node",
-    "slots",
-    "props",
-    "lora",
-    "load",
-    "sleep",
-    "cache",
-    "weights",
-    "profile",
-    "files",
-    "batches",
-    "organization",
-    "metrics",
-    "docs",
-];
 
 pub(super) fn check(
     items: Vec<Item<yaml::Route>>,
@@ -188,7 +165,7 @@ fn pool_names(pools: &[PoolPlan]) -> String {
     if pools.is_empty() {
         return "the name of a pool".into();
     }
-    pools.iter().map(|pool| &*pool.name).collect::<Vec<_>>().join(", ")
+    pools.iter().map(|pool| &*pool.name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn balance(
@@ -251,13 +228,15 @@ fn allow(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route) -> BTreeSet<&'s
     let list = below(at, "allow");
     let mut allowed = BTreeSet::new();
     for (index, name) in text.sound_items(&list).into_iter().zip(&yaml.allow) {
-        match FAMILIES.iter().find(|family| *family == name) {
+        match CONTROL_NAMES.iter().find(|family| *family == name) {
             Some(family) => drop(allowed.insert(*family)),
             None => {
-                let finding =
-                    text.at(&below(&list, &index.to_string()), format!("`{name}` is not blocked, or not known"));
+                let finding = text.at(
+                    &below(&list, &index.to_string()),
+                    format!("`allow` cannot hold `{name}`: no such control endpoints"),
+                );
                 finding.found = Some(name.clone());
-                finding.allowed = Some(FAMILIES.join(", "));
+                finding.allowed = Some(CONTROL_NAMES.join(", "));
             }
         }
     }
