@@ -74,8 +74,10 @@ pub fn ps(sources: &[Source<'_>]) -> Value {
 }
 
 /// `/api/version`: the lowest of the versions, so that what a client concludes from it holds on every engine.
+/// What does not begin with a number is no version.
 pub fn version<'a>(versions: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    versions.into_iter().min_by(|a, b| compare_versions(a, b))
+    let is_version = |text: &&str| text.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit());
+    versions.into_iter().filter(is_version).min_by(|a, b| compare_versions(a, b))
 }
 
 /// An engine's entry under its public name; an entry of `/api/tags` becomes one of `/v1/models`.

@@ -178,12 +178,10 @@ impl Tap {
         }
         self.at_border = blank;
         self.line_len = 0;
-        if !self.first_token {
-            // the buffer is worth keeping only while lines are short
-            self.line = line;
-            self.line.clear();
-            self.line.shrink_to(1024);
-        }
+        // the buffer is worth keeping only while lines are short
+        self.line = line;
+        self.line.clear();
+        self.line.shrink_to(1024);
     }
 
     fn event(&mut self, data: &[u8]) {

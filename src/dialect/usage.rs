@@ -109,10 +109,10 @@ fn last_object(tail: &[u8], key: &str) -> Option<Value> {
 
 /// The value at the last place where `key` stands with a value that fits.
 fn last_value(tail: &[u8], key: &str, fits: fn(&Value) -> bool) -> Option<Value> {
-    let key = format!("\"{key}\"");
+    let key = format!("\"{key}\"").into_bytes();
     let mut end = tail.len();
     for _ in 0..MAX_LOOKS {
-        let place = tail[..end].windows(key.len()).rposition(|window| window == key.as_bytes())?;
+        let place = tail[..end].windows(key.len()).rposition(|window| window[1] == key[1] && window == key)?;
         let value = tail[place + key.len()..].trim_ascii_start().strip_prefix(b":").and_then(first_value);
         if let Some(value) = value.filter(fits) {
             return Some(value);

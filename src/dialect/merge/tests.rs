@@ -111,5 +111,6 @@ fn the_best_loaded_copy_stands_for_a_running_model() {
 fn the_lowest_version_is_told() {
     assert_eq!(version(["0.12.0", "0.9.6", "0.10.1"]), Some("0.9.6"));
     assert_eq!(version(["0.9.0", "0.9.0-rc1"]), Some("0.9.0-rc1"));
+    assert_eq!(version(["unknown", "0.2"]), Some("0.2"));
     assert_eq!(version([]), None);
 }
