@@ -15,6 +15,9 @@ pub const CONTENT_TYPE: &str = "application/json";
 /// At most this many known models are named to a client that asks for an unknown one.
 pub const KNOWN_NAMES: usize = 20;
 
+/// The message for [`ErrorKind::MissingModel`].
+pub const MISSING_MODEL: &str = "the request names no model; add \"model\" to its JSON body";
+
 /// What went wrong, from the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {

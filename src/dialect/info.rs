@@ -58,6 +58,17 @@ impl RequestInfo {
         !never && self.fields.stream.unwrap_or(streams || self.path == "/generate_stream")
     }
 
+    /// True for Ollama's request to load (or unload) a model: a generation without a prompt.
+    pub fn is_load_only(&self) -> bool {
+        matches!(self.path.as_str(), "/api/chat" | "/api/generate") && self.fields.text_bytes == 0
+    }
+
+    /// True if it asks to unload the model: it belongs where the model is resident.
+    pub fn is_unload(&self) -> bool {
+        let zero = |text: &str| text.contains('0') && !text.contains(|c: char| matches!(c, '1'..='9' | '-'));
+        self.is_load_only() && self.fields.keep_alive.as_deref().is_some_and(zero)
+    }
+
     /// True if an engine may run the request twice without harm to its state, so that it may be retried before the
     /// first byte of an answer.
     pub fn is_retryable(&self) -> bool {
@@ -136,6 +147,18 @@ mod tests {
         assert!(!info("/api/embed", r#"{"stream":true}"#).stream());
         assert!(!info("/v1/chat/completions", "{}").stream());
         assert!(info("/v1/chat/completions", r#"{"stream":true}"#).stream());
+    }
+
+    #[test]
+    fn loading_and_unloading_are_told_apart() {
+        let unload = |body: &str| (info("/api/generate", body).is_load_only(), info("/api/generate", body).is_unload());
+        assert_eq!(unload(r#"{"model":"m"}"#), (true, false));
+        assert_eq!(unload(r#"{"model":"m","prompt":"","keep_alive":0}"#), (true, true));
+        assert_eq!(unload(r#"{"model":"m","keep_alive":"0s"}"#), (true, true));
+        assert_eq!(unload(r#"{"model":"m","keep_alive":"10m"}"#), (true, false));
+        assert_eq!(unload(r#"{"model":"m","keep_alive":-1}"#), (true, false));
+        assert_eq!(unload(r#"{"model":"m","prompt":"hi","keep_alive":0}"#), (false, false));
+        assert!(!info("/v1/completions", r#"{"model":"m","keep_alive":0}"#).is_unload());
     }
 
     #[test]

@@ -5,8 +5,13 @@
 //! inside strings is skipped in blocks; only what the [`Sink`] wants is kept.
 //! Not checked: that skipped strings are valid UTF-8 (no key and no kept value is concerned).
 
+mod number;
+mod skip;
+
 use std::ops::Range;
 
+use self::number::Number;
+use self::skip::plain_run;
 use super::fields::FieldError;
 
 /// Objects and arrays inside one another: more is refused.
@@ -52,39 +57,6 @@ enum State {
     Done,
 }
 
-/// Where the parser stands inside a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Digits,
-    Point,
-    Fraction,
-    Exponent,
-    ExponentSign,
-    ExponentDigits,
-}
-
-impl Number {
-    fn next(self, byte: u8) -> Option<Number> {
-        use Number::*;
-        match (self, byte) {
-            (Minus, b'0') => Some(Zero),
-            (Minus, b'1'..=b'9') | (Digits, b'0'..=b'9') => Some(Digits),
-            (Zero | Digits, b'.') => Some(Point),
-            (Point | Fraction, b'0'..=b'9') => Some(Fraction),
-            (Zero | Digits | Fraction, b'e' | b'E') => Some(Exponent),
-            (Exponent, b'+' | b'-') => Some(ExponentSign),
-            (Exponent | ExponentSign | ExponentDigits, b'0'..=b'9') => Some(ExponentDigits),
-            _ => None,
-        }
-    }
-
-    fn may_end(self) -> bool {
-        matches!(self, Number::Zero | Number::Digits | Number::Fraction | Number::ExponentDigits)
-    }
-}
-
 /// The parser of one body.
 #[derive(Debug)]
 pub(super) struct Parser {
@@ -125,21 +97,11 @@ impl Parser {
     pub(super) fn push<S: Sink>(&mut self, chunk: &[u8], sink: &mut S) -> Result<(), FieldError> {
         let mut at = 0;
         while at < chunk.len() {
-            let byte = chunk[at];
             match self.state {
                 State::Text { key } => at += self.text(&chunk[at..], at, key, sink)?,
-                State::Number(number) => match number.next(byte) {
-                    Some(next) => {
-                        self.keep(&[byte]);
-                        self.state = State::Number(next);
-                        at += 1;
-                    }
-                    // the byte belongs to what follows the number
-                    None if number.may_end() => self.scalar(sink)?,
-                    None => return Err(self.syntax(at)),
-                },
+                State::Number(number) => at += self.number(&chunk[at..], at, number, sink)?,
                 _ => {
-                    self.step(byte, at, sink)?;
+                    self.step(chunk[at], at, sink)?;
                     at += 1;
                 }
             }
@@ -213,21 +175,55 @@ impl Parser {
         Ok(())
     }
 
-    /// Takes the text of a string up to the next byte that means something. Returns how many bytes it took.
+    /// Takes the text of a string up to its end, or as far as the chunk goes. Returns how many bytes it took.
     fn text<S: Sink>(&mut self, rest: &[u8], at: usize, key: bool, sink: &mut S) -> Result<usize, FieldError> {
-        let plain = plain_run(rest);
-        self.keep(&rest[..plain]);
-        if key && self.kept.len() > MAX_KEY {
-            return Err(FieldError::KeyTooLong);
+        let mut taken = 0;
+        loop {
+            let plain = plain_run(&rest[taken..]);
+            self.keep(&rest[taken..taken + plain]);
+            taken += plain;
+            if key && self.kept.len() > MAX_KEY {
+                return Err(FieldError::KeyTooLong);
+            }
+            let Some(&byte) = rest.get(taken) else { return Ok(taken) };
+            match (byte, rest.get(taken + 1)) {
+                // the frequent escapes need no state of their own
+                (b'\\', Some(b'n' | b'"' | b'\\' | b't' | b'r' | b'/')) => {
+                    self.keep(&rest[taken..taken + 2]);
+                    taken += 2;
+                }
+                (b'\\', _) => {
+                    self.keep(&[byte]);
+                    self.state = State::Escape { key };
+                    return Ok(taken + 1);
+                }
+                (b'"', _) => {
+                    self.keep(&[byte]);
+                    self.end_text(self.offset + at + taken + 1, key, sink)?;
+                    return Ok(taken + 1);
+                }
+                _ => return Err(self.syntax(at + taken)),
+            }
         }
-        let Some(&byte) = rest.get(plain) else { return Ok(plain) };
-        self.keep(&[byte]);
-        match byte {
-            b'\\' => self.state = State::Escape { key },
-            b'"' => self.end_text(self.offset + at + plain + 1, key, sink)?,
-            _ => return Err(self.syntax(at + plain)),
+    }
+
+    /// Takes a number as far as the chunk goes. The byte after it belongs to what follows.
+    fn number<S: Sink>(&mut self, rest: &[u8], at: usize, from: Number, sink: &mut S) -> Result<usize, FieldError> {
+        let mut number = from;
+        for (taken, &byte) in rest.iter().enumerate() {
+            match number.next(byte) {
+                Some(next) => number = next,
+                None if number.may_end() => {
+                    self.keep(&rest[..taken]);
+                    self.scalar(sink)?;
+                    return Ok(taken);
+                }
+                None => return Err(self.syntax(at + taken)),
+            }
         }
-        Ok(plain + 1)
+        self.keep(rest);
+        self.state = State::Number(number);
+        Ok(rest.len())
     }
 
     fn end_text<S: Sink>(&mut self, end: usize, key: bool, sink: &mut S) -> Result<(), FieldError> {
@@ -285,19 +281,12 @@ impl Parser {
     /// Keeps bytes up to one beyond the limit: enough to know that the token is too long.
     fn keep(&mut self, bytes: &[u8]) {
         let room = (self.limit + 1).saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if room > 0 {
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
     }
 
     fn syntax(&self, at: usize) -> FieldError {
         FieldError::Syntax { offset: self.offset + at }
     }
-}
-
-/// Length of the leading bytes that are neither a quote, a backslash nor a control character.
-fn plain_run(bytes: &[u8]) -> usize {
-    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    let blocks = bytes.chunks_exact(32);
-    let clean = blocks.take_while(|block| !block.iter().fold(false, |hit, byte| hit | special(*byte))).count() * 32;
-    let rest = &bytes[clean..];
-    clean + rest.iter().position(|byte| special(*byte)).unwrap_or(rest.len())
 }

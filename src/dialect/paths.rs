@@ -108,6 +108,9 @@ pub struct Classified {
 /// Judges a request by method and path (a query, if any, is left out of it).
 pub fn classify(method: &Method, raw_path: &str) -> Classified {
     let raw = raw_path.split(['?', '#']).next().unwrap_or("");
+    if let Some((path, class)) = ROUTES.iter().find(|(path, _)| *path == raw && method == Method::POST) {
+        return Classified { kind: EndpointKind::Route(*class), path: (*path).to_owned(), tricky: false };
+    }
     let canonical = Canonical::of(raw);
     let kind = kind(method, &canonical);
     Classified { kind, tricky: canonical.tricky, path: canonical.path }
@@ -204,19 +207,23 @@ impl Canonical {
     }
 }
 
-/// Percent-decodes until nothing changes, and says how many rounds changed something. Broken escapes stay as written.
+/// Percent-decodes until nothing changes, and says how many rounds changed something. Broken escapes stay as written,
+/// and so does what is left after [`MAX_ROUNDS`]: no known path looks so.
 fn decode_fully(raw: &[u8]) -> (Vec<u8>, u32) {
     let mut bytes = raw.to_vec();
-    for rounds in 0.. {
+    for round in 0..MAX_ROUNDS {
         match decode_once(&bytes) {
             Some(decoded) => bytes = decoded,
-            None => return (bytes, rounds),
+            None => return (bytes, round),
         }
     }
-    (bytes, 0)
+    (bytes, MAX_ROUNDS)
 }
 
-/// `None` if there is nothing to decode. Every round makes the path shorter, so rounds come to an end.
+/// Nobody encodes a path more often; without a bound a long path of `%25` would cost its length squared.
+const MAX_ROUNDS: u32 = 8;
+
+/// One round of decoding; `None` if there is nothing to decode.
 fn decode_once(bytes: &[u8]) -> Option<Vec<u8>> {
     let hex = |byte: &u8| char::from(*byte).to_digit(16);
     let mut decoded = Vec::with_capacity(bytes.len());

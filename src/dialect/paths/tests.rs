@@ -22,6 +22,20 @@ fn inference_endpoints_go_by_model() {
 }
 
 #[test]
+fn every_routed_path_is_met_by_post_and_blocked_by_nothing() {
+    for (path, class) in ROUTES {
+        assert_eq!(kind_of("POST", path), EndpointKind::Route(*class), "{path}");
+        assert_eq!(kind_of("POST", &format!("/.{path}/")), EndpointKind::Route(*class), "the slow way, {path}");
+    }
+}
+
+#[test]
+fn encoding_a_hundred_times_is_malformed_and_cheap() {
+    let path = format!("/api/%{}70ull", "25".repeat(100));
+    assert_eq!(kind_of("POST", &path), EndpointKind::Malformed);
+}
+
+#[test]
 fn lists_and_local_answers() {
     assert_eq!(kind_of("GET", "/v1/models"), EndpointKind::Merge(Merge::Models));
     assert_eq!(kind_of("GET", "/v1/models/org%2Fqwen:7b"), EndpointKind::Merge(Merge::ModelById("org/qwen:7b".into())));
