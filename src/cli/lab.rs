@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use arriero_lab::http::{LabEngine, LabSpec};
-use arriero_lab::model::{ModelSpec, OllamaSpec};
+use arriero_lab::model::{ModelSpec, OllamaSpec, VllmSpec};
 use clap::{Args, ValueEnum};
 
 use super::fail;
@@ -37,7 +37,7 @@ pub(super) fn lab(arguments: LabArguments) -> ExitCode {
     let models = arguments.models.iter().map(|name| ModelSpec::new(name, 2.0, 3.0, 200.0, 9000.0)).collect();
     let mut spec = match arguments.flavour {
         LabFlavour::Ollama => LabSpec::ollama(OllamaSpec::new(models)),
-        LabFlavour::Vllm => LabSpec::openai(models, 4),
+        LabFlavour::Vllm => LabSpec::vllm(VllmSpec::a100_8b(models)),
         LabFlavour::Openai => LabSpec::openai(models, 4),
     };
     spec.listen = arguments.listen;

@@ -44,7 +44,7 @@ pub struct Line<'a> {
     /// Connecting, in the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<f64>,
-    /// To the first byte of the answer's body.
+    /// To the first token of a stream, to the first byte of any other answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<f64>,
     /// To the end.

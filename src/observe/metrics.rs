@@ -19,7 +19,7 @@ pub struct Metrics {
     pub tokens: IntCounterVec,
     /// Seconds in the pool's queue, by route.
     pub queue: HistogramVec,
-    /// Seconds from arrival to the first byte of the answer, by route and model.
+    /// Seconds from arrival to the first token of the answer, by route and model.
     pub ttft: HistogramVec,
     /// Seconds per output token after the first, by route and model.
     pub tpot: HistogramVec,
@@ -102,7 +102,7 @@ impl Metrics {
             queue: histogram("arriero_queue_seconds", "Time in the pool's queue.", &["route"], FIRST_BYTE_SECONDS)?,
             ttft: histogram(
                 "arriero_ttft_seconds",
-                "Time from arrival to the first byte of the answer.",
+                "Time from arrival to the first token of the answer.",
                 &["route", "model"],
                 FIRST_BYTE_SECONDS,
             )?,

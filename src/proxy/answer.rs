@@ -43,7 +43,7 @@ pub fn decorate(ctx: &mut Ctx, response: &mut ResponseHeader) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
     }
-    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     ctx.open_ended = !response.headers.contains_key(header::CONTENT_LENGTH);
     ctx.tap = Some(Tap::new(ctx.dialect, content_type, ctx.facts.stream));
     response.insert_header("x-request-id", ctx.id.as_str())?;
@@ -79,12 +79,12 @@ pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
             ctx.first_byte = Some(ctx.started.elapsed());
             let gap = ctx.upstream.as_ref().and_then(|upstream| upstream.timers.between_chunks);
             ctx.control.streaming(gap);
+        }
+        if ctx.tap.as_mut().is_some_and(|tap| tap.feed(bytes)) {
+            ctx.first_token = Some(ctx.started.elapsed());
             if let Some(slot) = &ctx.slot {
                 slot.first_token();
             }
-        }
-        if let Some(tap) = &mut ctx.tap {
-            tap.feed(bytes);
         }
     }
     if last {

@@ -73,6 +73,8 @@ pub struct Ctx {
     pub connect: Option<Duration>,
     /// Arrival to first byte of body.
     pub first_byte: Option<Duration>,
+    /// Arrival to first token: TTFT.
+    pub first_token: Option<Duration>,
     /// Arrival to last byte.
     pub last_byte: Option<Duration>,
     /// Two letters.

@@ -171,8 +171,8 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
 }
 
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> pingora::Result<()> {
-    let Some(event) = ctx.tap.as_ref().and_then(|tap| tap.end_event(&refusal.message)) else { return Ok(()) };
-    if !ctx.open_ended {
+    let event = ctx.tap.as_ref().map(|tap| tap.end_event(refusal.kind, &refusal.message)).unwrap_or_default();
+    if event.is_empty() || !ctx.open_ended {
         return Ok(());
     }
     session.as_downstream_mut().write_response_body(event, true).await

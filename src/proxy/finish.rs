@@ -60,7 +60,7 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
     }
     let model = ctx.bounded_model();
     metrics.queue.with_label_values(&[route]).observe(ctx.queued.as_secs_f64());
-    let Some(first) = ctx.first_byte.filter(|_| status < 400) else { return };
+    let Some(first) = ctx.first_token.filter(|_| status < 400) else { return };
     metrics.ttft.with_label_values(&[route, model]).observe(first.as_secs_f64());
     metrics.e2e.with_label_values(&[route, model]).observe(total.as_secs_f64());
     let last = ctx.last_byte.unwrap_or(total);
@@ -93,7 +93,7 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         module: ctx.module,
         queue_ms: millis(ctx.queued),
         connect_ms: ctx.connect.map(millis),
-        ttft_ms: ctx.first_byte.map(millis),
+        ttft_ms: ctx.first_token.map(millis),
         total_ms: millis(total),
         prompt_tokens: usage.prompt_tokens,
         output_tokens: usage.output_tokens,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, reply};
 use crate::dialect::errors::{self, ErrorKind};
-use crate::dialect::merge;
+use crate::dialect::merge::{self, Source};
 use crate::dialect::paths::{Local, Merge};
 use crate::engine::EngineKind;
 use crate::snapshot::Snapshot;
@@ -29,7 +29,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx
                 let description = heard.description.as_ref().filter(|is| is.kind == EngineKind::Ollama)?;
                 description.version.clone()
             });
-            let version = merge::lowest_version(versions.iter().map(String::as_str));
+            let version = merge::version(versions.iter().map(String::as_str));
             reply::json(session, ctx, ok, &json!({ "version": version.unwrap_or(env!("CARGO_PKG_VERSION")) })).await?;
         }
         Local::Health | Local::Live | Local::Ping => reply::json(session, ctx, ok, &json!({ "status": "ok" })).await?,
@@ -110,26 +110,61 @@ pub fn known_models(gateway: &Gateway, snapshot: &Snapshot, route: Option<usize>
 /// Answers a merged list.
 pub async fn merged(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, what: &Merge) -> Result<bool> {
     ctx.end = End::LOCAL;
-    let lists = |pick: fn(&Heard) -> Vec<Value>| every_list(gateway, &ctx.snapshot, pick);
     let body = match what {
-        Merge::Tags => merge::tags(&lists(|heard| heard.lists.tags.clone())),
-        Merge::Ps => merge::ps(&lists(|heard| heard.ps.clone())),
-        Merge::Models => merge::models(ctx.dialect, &lists(|heard| heard.lists.models.clone())),
-        Merge::ModelById(id) => {
-            let all = lists(|heard| heard.lists.models.clone());
-            match merge::model(ctx.dialect, &all, id) {
-                Some(model) => model,
-                None => {
-                    let known = merge::names(&all);
-                    let message = errors::unknown_model(ctx.dialect, id, known.iter().map(String::as_str));
-                    reply::refuse(session, ctx, &Refusal::new(ErrorKind::UnknownModel, message)).await?;
-                    return Ok(true);
-                }
-            }
+        Merge::Tags => merge_lists(gateway, &ctx.snapshot, |heard| heard.lists.tags.clone(), merge::tags),
+        Merge::Ps => merge_lists(gateway, &ctx.snapshot, |heard| heard.ps.clone(), merge::ps),
+        Merge::Models | Merge::ModelById(_) => {
+            let dialect = ctx.dialect;
+            let models = |heard: &Heard| heard.lists.models.clone();
+            merge_lists(gateway, &ctx.snapshot, models, |sources| merge::models(sources, dialect))
         }
     };
-    reply::json(session, ctx, StatusCode::OK, &body).await?;
+    let Merge::ModelById(id) = what else {
+        reply::json(session, ctx, StatusCode::OK, &body).await?;
+        return Ok(true);
+    };
+    match merge::model_by_id(&body, id) {
+        Some(model) => reply::json(session, ctx, StatusCode::OK, &model).await?,
+        None => {
+            let rows = body["data"].as_array().map_or(&[][..], Vec::as_slice);
+            let known = rows.iter().filter_map(|row| row["id"].as_str());
+            let message = errors::unknown_model(ctx.dialect, id, known);
+            reply::refuse(session, ctx, &Refusal::new(ErrorKind::UnknownModel, message)).await?;
+        }
+    }
     Ok(true)
+}
+
+/// Merges one list of all engines, under the names that clients use.
+fn merge_lists(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    pick: impl Fn(&Heard) -> Vec<Value>,
+    merge: impl Fn(&[Source<'_>]) -> Value,
+) -> Value {
+    let endpoints = snapshot.plan.pools.iter().zip(&snapshot.pools);
+    let endpoints = endpoints.flat_map(|(pool, bound)| pool.endpoints.iter().zip(&bound.endpoints));
+    let heard = endpoints.filter_map(|(endpoint, id)| {
+        let list = gateway.watches.heard(*id, &pick)?;
+        Some((Value::from(list), public_names(endpoint.spec.models.clone())))
+    });
+    let heard: Vec<_> = heard.collect();
+    let sources: Vec<Source<'_>> = heard.iter().map(|(list, public)| Source { list, public }).collect();
+    merge(&sources)
+}
+
+type Declared = Option<Vec<(Arc<str>, Arc<str>)>>;
+
+/// An engine's own name -> what clients call it: as declared, else the same.
+fn public_names(declared: Declared) -> impl Fn(&str) -> Vec<String> {
+    move |local| match &declared {
+        None => vec![local.to_owned()],
+        Some(pairs) => {
+            let bare = local.strip_suffix(":latest").unwrap_or(local);
+            let same = pairs.iter().filter(|(_, name)| name.strip_suffix(":latest").unwrap_or(name) == bare);
+            same.map(|(public, _)| public.to_string()).collect()
+        }
+    }
 }
 
 /// What the engines of this generation said, in configuration order.
@@ -138,6 +173,3 @@ fn every_heard<T>(gateway: &Gateway, snapshot: &Snapshot, pick: impl Fn(&Heard) 
     ids.filter_map(|id| gateway.watches.heard(*id, &pick).flatten()).collect()
 }
 
-fn every_list(gateway: &Gateway, snapshot: &Snapshot, pick: fn(&Heard) -> Vec<Value>) -> Vec<Vec<Value>> {
-    every_heard(gateway, snapshot, |heard| Some(pick(heard)))
-}

@@ -121,6 +121,7 @@ impl ProxyHttp for Proxy {
             connecting: None,
             connect: None,
             first_byte: None,
+            first_token: None,
             last_byte: None,
             end: End::OK,
             bytes_out: 0,
