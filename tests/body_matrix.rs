@@ -120,6 +120,7 @@ async fn bodies_that_name_no_single_model_are_refused() {
         }
     }
     let escaped = "{\"\\u006dodel\":\"r\\u0065al\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
-    assert_eq!(send(&proxy, Way::H1Length, "/v1/chat/completions", escaped.as_bytes(), "e").await.status, 200);
+    let answer = send(&proxy, Way::H1Length, "/v1/chat/completions", escaped.as_bytes(), "e").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(engine.stats().inference, 1, "only the last one reached the engine");
 }

@@ -34,6 +34,7 @@ pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut err
     let again = retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
     if !again {
         ctx.end = End::CONNECT;
+        ctx.why = Some(error.to_string());
         let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
         ctx.refusal = Some(Refusal::new(ErrorKind::BadGateway, format!("{name} cannot be reached")));
     }
@@ -63,8 +64,9 @@ pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut er
         && retry(gateway, session, ctx, outcome, "reset");
     if !again {
         end_attempt(ctx, outcome);
+        ctx.why = Some(error.to_string());
         ctx.end = end_of(outcome, started, ctx);
-        ctx.refusal = Some(words(ctx, outcome));
+        ctx.refusal = (outcome != Outcome::ClientGone).then(|| words(ctx, outcome));
     }
     error.set_retry(again);
     error

@@ -75,19 +75,20 @@ async fn h1(proxy: &Proxy, way: Way, path: &str, body: &[u8], id: &str) -> Answe
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let upload = tokio::spawn(async move {
         if way == Way::H1Expect && gone.await.is_err() {
-            return; // refused before the body was asked for
+            return writer; // refused before the body was asked for
         }
         if way == Way::H1Chunked {
             for chunk in body.chunks(50_000) {
                 let piece = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
                 if writer.write_all(&piece).await.is_err() {
-                    return;
+                    return writer;
                 }
             }
             let _ = writer.write_all(b"0\r\n\r\n").await;
         } else {
             let _ = writer.write_all(&body).await;
         }
+        writer // closed by the caller: a half-closed connection counts as a client that left
     });
     let mut go = Some(go);
     let mut raw = Vec::new();
@@ -106,6 +107,7 @@ async fn h1(proxy: &Proxy, way: Way, path: &str, body: &[u8], id: &str) -> Answe
     }
     drop(go);
     upload.abort();
+    let _ = upload.await;
     parse(&raw)
 }
 
