@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `arriero` binary: the command line with the built-in modules.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    arriero::main_with(&[])
+}

@@ -11,10 +11,14 @@
 //! | [`event`] | what happens to a request and to an endpoint |
 //! | [`fleet`] | the door: pools, slots, queue, health behind one `&mut` |
 //! | [`spec`] | what the fleet is told and answers |
+//! | [`cost`] | price terms in milliseconds, shared by the smart modules |
+//! | [`contract`] | what every module must keep, as one call for its tests |
 //! | [`time`] | [`Time`], microseconds since the driver's start |
 
 mod apply;
 mod candidates;
+pub mod contract;
+pub mod cost;
 pub mod dispatch;
 mod drain_rate;
 pub mod endpoint;

@@ -1,0 +1,132 @@
+//! What a request would cost on an endpoint: price terms in milliseconds, pure functions that the smart modules compose.
+//!
+//! | term | what | file |
+//! |---|---|---|
+//! | wait | until the engine begins with this request | `slots`, `batching` |
+//! | prefill | its prompt, slowed by the company it keeps | `slots`, `batching` |
+//! | decode | its answer, likewise | `slots`, `batching` |
+//! | load | its model's weights, if they are not resident, after loads already begun | `cold` |
+//! | evict | what the models that must leave will cost those who want them next | `cold` |
+//!
+//! Own counts and own jobs dominate; an engine's report only adds what others put there. Missing signals: speeds and
+//! output lengths fall back on the priors of [`Rates`], sizes on 6 GB, load times on size / 1.5 GB/s + 1.5 s, slots of a
+//! slot engine on 1; an engine that does not report resident models is taken to have all of them loaded.
+
+use crate::endpoint::{Endpoint, EngineClass, Rates};
+use crate::facts::{PathClass, RequestFacts};
+use crate::strategy::{Context, Term};
+use crate::time::Time;
+
+mod batching;
+mod choice;
+mod cold;
+mod history;
+mod slots;
+
+pub use choice::{Offer, choose, tell};
+pub use cold::{Market, Replicas, is_warm, load_ms, load_wait_ms, memory_bytes};
+pub use history::History;
+
+/// The price of one candidate, each term in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Price {
+    /// Until the engine begins.
+    pub wait: f64,
+    /// The prompt.
+    pub prefill: f64,
+    /// The answer.
+    pub decode: f64,
+    /// The weights.
+    pub load: f64,
+    /// What eviction will cost others.
+    pub evict: f64,
+}
+
+impl Price {
+    /// The sum of the terms.
+    pub fn total(&self) -> f64 {
+        self.wait + self.prefill + self.decode + self.load + self.evict
+    }
+
+    /// The terms by name; `load` and `evict` only where there are any.
+    pub fn terms(&self) -> Vec<Term> {
+        let always = [("wait", self.wait), ("prefill", self.prefill), ("decode", self.decode)];
+        let sometimes = [("load", self.load), ("evict", self.evict)];
+        let all = always.into_iter().chain(sometimes.into_iter().filter(|(_, ms)| *ms > 0.0));
+        all.map(|(name, ms)| Term { name, ms }).collect()
+    }
+}
+
+/// What earlier waiters of the same scan were promised on one endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reserved {
+    /// How many.
+    pub count: usize,
+    /// Their work at batch 1, in milliseconds.
+    pub ms: f64,
+}
+
+impl Reserved {
+    /// The promises that the context holds for an endpoint.
+    pub fn of(endpoint: &Endpoint, cx: &Context<'_>) -> Reserved {
+        Reserved { count: cx.reserved_count(endpoint.id), ms: cx.reserved_ms(endpoint.id) }
+    }
+}
+
+/// A request's own work on an endpoint at batch 1, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// The prompt.
+    pub prefill_ms: f64,
+    /// The answer.
+    pub decode_ms: f64,
+}
+
+impl Work {
+    /// Both.
+    pub fn total_ms(&self) -> f64 {
+        self.prefill_ms + self.decode_ms
+    }
+}
+
+/// Expected output tokens: the learned mean, within the client's own bound. None for paths that generate nothing.
+pub fn output_tokens(rates: &Rates, request: &RequestFacts) -> f64 {
+    match request.path_class {
+        PathClass::Embeddings | PathClass::Rerank | PathClass::Tokens => 0.0,
+        _ => request.max_output.map_or(rates.output_tokens, |most| rates.output_tokens.min(f64::from(most))),
+    }
+}
+
+/// A request's own work on an endpoint: `prompt x prefill rate`, `output x decode rate`.
+pub fn work(endpoint: &Endpoint, request: &RequestFacts) -> Work {
+    let rates = endpoint.rates(request.model.as_deref());
+    Work {
+        prefill_ms: f64::from(request.prompt_tokens) * rates.prefill_ms_per_token,
+        decode_ms: output_tokens(&rates, request) * rates.decode_ms_per_token,
+    }
+}
+
+/// The sum of [`work`]: what a job of this request weighs.
+pub fn work_ms(endpoint: &Endpoint, request: &RequestFacts) -> f64 {
+    work(endpoint, request).total_ms()
+}
+
+/// Wait, prefill and decode of a request on an endpoint. `load` and `evict` are 0: see [`load_wait_ms`] and [`Market`].
+///
+/// For a slot engine the expected completion time; for a batching engine the marginal cost, which also counts the
+/// delay that the request puts on those who are already there.
+pub fn completion(endpoint: &Endpoint, request: &RequestFacts, now: Time, reserved: Reserved) -> Price {
+    match endpoint.class {
+        EngineClass::Slots => slots::price(endpoint, request, now, reserved),
+        EngineClass::Batching => batching::price(endpoint, request, now, reserved),
+    }
+}
+
+/// The engine's own name for the request's model; the public name where it has no other.
+pub(crate) fn local<'a>(endpoint: &'a Endpoint, request: &'a RequestFacts) -> Option<&'a str> {
+    let model = request.model.as_deref()?;
+    Some(endpoint.local_name(model).map_or(model, |local| local))
+}
+
+#[cfg(test)]
+mod tests;

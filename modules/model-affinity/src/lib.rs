@@ -1,0 +1,100 @@
+//! Where the model is, unless waiting there costs more than loading it elsewhere: `wait + prefill + decode + load + evict`
+//! in milliseconds over all candidates, full ones too.
+//!
+//! Affinity is a price, never a filter: a hot model gets a second copy exactly when the wait for the first exceeds the
+//! cold price of the second. The prices are the core's (`arriero_core::cost`). A model loaded with other runner options
+//! (`num_ctx` ...) is cold, so that two clients with different options settle on two endpoints. Loads already begun on an
+//! endpoint are part of its load price. An engine that does not report resident models is priced as warm; missing sizes,
+//! speeds and lengths fall back on the priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
+
+use arriero_core::cost::{History, Market, Offer, Replicas, Reserved, choose, completion, is_warm, tell};
+use arriero_core::{Context, Event, Module, Needs, Pick, RequestFacts, Strategy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The module.
+pub struct ModelAffinity;
+
+/// How much an eviction weighs, and how long a model may stay at least.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Options {
+    /// Weight of what an eviction costs the requests that come next; 0 = none. Near saturation 3 to 4.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub kappa: f64,
+    /// Seconds that a model is to stay after its load began: the rest of them is added to the price of evicting it.
+    #[schemars(range(min = 0.0, max = 3600.0))]
+    pub min_residency_seconds: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { kappa: 2.0, min_residency_seconds: 20.0 }
+    }
+}
+
+impl Module for ModelAffinity {
+    const NAME: &'static str = "model-affinity";
+    const SUMMARY: &'static str = "where the model is loaded, unless waiting there costs more than a load elsewhere";
+    type Options = Options;
+
+    fn build(options: Options) -> Result<Box<dyn Strategy>, String> {
+        if !(0.0..=100.0).contains(&options.kappa) {
+            return Err(format!("kappa: found {}, allowed 0 to 100", options.kappa));
+        }
+        if !(0.0..=3600.0).contains(&options.min_residency_seconds) {
+            let found = options.min_residency_seconds;
+            return Err(format!("min-residency-seconds: found {found}, allowed 0 to 3600"));
+        }
+        Ok(Box::new(Affinity { options, history: History::default() }))
+    }
+}
+
+struct Affinity {
+    options: Options,
+    history: History,
+}
+
+/// Free endpoints get no discount: the cold price already says when a load is worth it.
+const THETA: f64 = 1.0;
+
+impl Affinity {
+    fn market<'a>(&'a self, replicas: &'a Replicas<'a>, cx: &Context<'_>) -> Market<'a> {
+        let min_residency_ms = self.options.min_residency_seconds * 1000.0;
+        Market { history: &self.history, replicas, kappa: self.options.kappa, min_residency_ms, now: cx.now }
+    }
+}
+
+impl Strategy for Affinity {
+    fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        needs.full_endpoints = true;
+        needs
+    }
+
+    fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+        let some_cold = cx.endpoints().any(|endpoint| !is_warm(endpoint, request));
+        let replicas = if some_cold { Replicas::of(cx.table) } else { Replicas::default() };
+        let market = self.market(&replicas, cx);
+        let ready = cx.endpoints().filter(|endpoint| endpoint.spec.weight > 0);
+        let offers: Vec<Offer<'_>> = ready
+            .map(|endpoint| {
+                let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
+                market.add_cold(&mut price, endpoint, request);
+                Offer { endpoint, price, free: endpoint.is_free(cx.now) }
+            })
+            .collect();
+        if let Some(explanation) = cx.explain.as_deref_mut() {
+            tell(explanation, &offers, THETA);
+        }
+        choose(&offers, THETA, request)
+    }
+
+    fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
+        self.history.observe(event, cx.table, cx.now);
+    }
+
+    fn options(&self) -> serde_json::Value {
+        serde_json::json!(self.options)
+    }
+}

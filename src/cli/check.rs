@@ -1,0 +1,52 @@
+//! `arriero check`: every error of a configuration at once, or what it comes down to.
+
+use std::process::ExitCode;
+
+use super::{CheckArguments, Format, config_path, fail, read_source};
+use crate::config;
+use crate::registry::ModuleEntry;
+
+pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> ExitCode {
+    let path = match config_path(&arguments.config) {
+        Ok(path) => path,
+        Err(words) => return fail(words),
+    };
+    let source = match read_source(&path) {
+        Ok(source) => source,
+        Err(error) => return fail(format!("{}: {error}", path.display())),
+    };
+    match (config::load(&source, modules), arguments.format) {
+        (Ok(plan), _) if arguments.dump => {
+            print!("{}", plan.dump());
+            ExitCode::SUCCESS
+        }
+        (Ok(_), Format::Json) => {
+            println!("[]");
+            ExitCode::SUCCESS
+        }
+        (Ok(plan), Format::Text) => {
+            let endpoints: usize = plan.pools.iter().map(|pool| pool.endpoints.len()).sum();
+            let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+            println!(
+                "{}: good: {}, {}, {}, {}",
+                source.name,
+                count(plan.listeners.len(), "listener"),
+                count(plan.pools.len(), "pool"),
+                count(endpoints, "endpoint"),
+                count(plan.routes.len(), "route"),
+            );
+            for route in &plan.routes {
+                println!("  {} -> {}: {} ({})", route.name, plan.pools[route.pool].name, route.balance.module, route.balance.why);
+            }
+            ExitCode::SUCCESS
+        }
+        (Err(errors), Format::Json) => {
+            println!("{}", serde_json::to_string_pretty(&errors).unwrap_or_default());
+            ExitCode::from(1)
+        }
+        (Err(errors), Format::Text) => {
+            eprintln!("{}", config::render(&errors));
+            ExitCode::from(1)
+        }
+    }
+}

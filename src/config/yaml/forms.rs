@@ -1,0 +1,158 @@
+//! Forms that several parts share: a table in the order of the file, and values with a word for "off" or "auto".
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+
+use crate::config::units::Span;
+
+/// A mapping that keeps the file's order.
+#[derive(Clone, Debug)]
+pub struct Table<T>(pub Vec<(String, T)>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Rows(PhantomData))
+    }
+}
+
+struct Rows<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Rows<T> {
+    type Value = Table<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a mapping of keys to values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Table<T>, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = entries.next_entry()? {
+            rows.push(row);
+        }
+        Ok(Table(rows))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Table<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        BTreeMap::<String, T>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, T>::json_schema(generator)
+    }
+}
+
+/// Active health checks.
+#[derive(Clone, Copy, Debug)]
+pub enum Health {
+    /// Off.
+    None,
+    /// On.
+    Checks(Checks),
+}
+
+/// How endpoints are checked.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checks {
+    /// Time between two checks. Default 2s.
+    pub every: Option<Span>,
+    /// Good checks in a row that bring an endpoint up. Default 2.
+    pub rise: Option<u32>,
+    /// Bad checks in a row that take it down. Default 3.
+    pub fall: Option<u32>,
+    /// The longest that one check may take. Default 2s.
+    pub timeout: Option<Span>,
+}
+
+impl<'de> Deserialize<'de> for Health {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoneOrChecks)
+    }
+}
+
+struct NoneOrChecks;
+
+impl<'de> Visitor<'de> for NoneOrChecks {
+    type Value = Health;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("none, or a mapping with every, rise, fall, timeout")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Health, E> {
+        if text == "none" { Ok(Health::None) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Health, A::Error> {
+        Checks::deserialize(MapAccessDeserializer::new(map)).map(Health::Checks)
+    }
+}
+
+impl JsonSchema for Health {
+    fn schema_name() -> Cow<'static, str> {
+        "Health".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let checks = generator.subschema_for::<Checks>();
+        json_schema!({ "anyOf": [{ "const": "none" }, checks] })
+    }
+}
+
+/// `poll`: a time, or `auto` = `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Poll(pub Option<Span>);
+
+impl<'de> Deserialize<'de> for Poll {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TimeOrAuto)
+    }
+}
+
+struct TimeOrAuto;
+
+impl Visitor<'_> for TimeOrAuto {
+    type Value = Poll;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a time with a unit, like 500ms or 2s, or auto")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Poll, E> {
+        match Span::parse(text.trim()) {
+            Some(span) => Ok(Poll(Some(span))),
+            None if text == "auto" => Ok(Poll(None)),
+            None => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+impl JsonSchema for Poll {
+    fn schema_name() -> Cow<'static, str> {
+        "Poll".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let span = generator.subschema_for::<Span>();
+        json_schema!({ "anyOf": [{ "const": "auto" }, span] })
+    }
+}

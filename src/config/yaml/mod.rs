@@ -1,0 +1,170 @@
+//! The YAML as written: one struct per mapping, nothing checked but names and types, nothing filled in.
+//!
+//! Every key is here with its one line of help: the JSON Schema is made from these comments. A key that is not here
+//! is refused. What the keys mean together is checked in [`crate::config::check`].
+
+mod endpoint;
+mod forms;
+mod route;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use endpoint::{Endpoint, EndpointOptions, EndpointYaml, Engine, InFlight, Models};
+pub use forms::{Health, Poll, Table};
+pub use route::{Balance, Match, Route};
+
+use crate::config::units::{Size, Span, SpanOrNone};
+
+/// A configuration file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Short form for one listener: the address to listen on, like `0.0.0.0:11434`.
+    pub listen: Option<String>,
+    /// Listeners by name.
+    pub listeners: Table<Listener>,
+    /// The admin listener; off unless given. `{}` listens on 127.0.0.1:9901.
+    pub admin: Option<Admin>,
+    /// Pools by name: endpoints that share a queue.
+    pub pools: Table<Pool>,
+    /// Routes, first match wins. Left out: everything goes to the only pool.
+    pub routes: Option<Vec<Route>>,
+    /// Headers that tell clients what was decided.
+    pub headers: Headers,
+    /// Where one JSON line per request goes: `stdout`, `none`, or `{ file: PATH }`.
+    pub access_log: Option<AccessLog>,
+    /// Bounds on memory.
+    pub limits: Limits,
+    /// Timeouts towards clients.
+    pub timeouts: ClientTimeouts,
+    /// More files with listeners, pools and routes: globs beside this file, read in the order of their names.
+    pub include: Vec<String>,
+}
+
+/// What an included file may hold.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Included {
+    /// Added to the listeners.
+    pub listeners: Table<Listener>,
+    /// Added to the pools.
+    pub pools: Table<Pool>,
+    /// Appended to the routes.
+    pub routes: Vec<Route>,
+}
+
+/// One listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port, like `0.0.0.0:11434`. Required.
+    #[serde(default)]
+    #[schemars(required)]
+    pub bind: Option<String>,
+}
+
+/// The admin listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Address and port. Default 127.0.0.1:9901.
+    pub bind: Option<String>,
+}
+
+/// Headers on answers.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Headers {
+    /// `x-arriero-endpoint`: which endpoint answered. Default true.
+    pub endpoint: Option<bool>,
+    /// `x-arriero-route`: which route matched. Default true.
+    pub route: Option<bool>,
+    /// `x-arriero-reason`: why this endpoint. Default false.
+    pub reason: Option<bool>,
+}
+
+/// The access log.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// To standard output.
+    Stdout,
+    /// Off.
+    None,
+    /// Appended to this file.
+    File(String),
+}
+
+/// Bounds on memory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The largest request body. Default 32MiB.
+    pub body: Option<Size>,
+    /// All buffered bodies together. Default 1GiB.
+    pub bodies: Option<Size>,
+    /// The largest request header. Default 64KiB.
+    pub header: Option<Size>,
+}
+
+/// Timeouts towards clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientTimeouts {
+    /// For the whole request header. Default 10s.
+    pub header: Option<Span>,
+    /// A client that takes no bytes for this long is cut off. Default 60s.
+    pub client_stall: Option<Span>,
+}
+
+/// Endpoints that share a queue.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pool {
+    /// The engines. A bare URL is short for `{ url: URL }`.
+    pub endpoints: Vec<EndpointYaml>,
+    /// Options for every endpoint that does not set them itself; headers and labels are joined key by key.
+    pub defaults: EndpointOptions,
+    /// Active health checks, or `none`.
+    pub health: Option<Health>,
+    /// Where requests wait while no endpoint is free.
+    pub queue: Queue,
+    /// How often a request that failed before its first response byte is tried on another endpoint. Default 2.
+    pub retries: Option<u32>,
+    /// Timeouts towards the engines.
+    pub timeouts: PoolTimeouts,
+    /// How often engines are asked for their load. Default `auto`: 2s, or 500ms for engines with a queue gauge.
+    pub poll: Option<Poll>,
+}
+
+/// A pool's waiting queue.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Most waiting requests. 0 = nobody waits. Default 1000.
+    pub max_requests: Option<u32>,
+    /// Most bytes of waiting bodies. Default 256MiB.
+    pub max_bytes: Option<Size>,
+    /// The longest wait. Default 60s.
+    pub timeout: Option<Span>,
+}
+
+/// Timeouts towards engines.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolTimeouts {
+    /// To connect. Default 1s.
+    pub connect: Option<Span>,
+    /// Until the first byte of the answer. Default 300s.
+    pub first_byte: Option<SpanOrNone>,
+    /// Between two parts of the answer. Default 120s.
+    pub between_chunks: Option<SpanOrNone>,
+    /// For the whole request. Default none.
+    pub total: Option<SpanOrNone>,
+}
+
+/// Text by text, sorted.
+pub type TextMap = BTreeMap<String, String>;

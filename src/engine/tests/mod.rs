@@ -1,0 +1,8 @@
+//! Fake engines on loopback, one test per trap.
+#![allow(clippy::unwrap_used)]
+
+mod adapters;
+mod asking;
+mod detecting;
+mod fake;
+mod watching;

@@ -1,0 +1,121 @@
+//! One JSON line per request, written by a thread of its own so that a slow disk or pipe delays no request.
+//!
+//! A full buffer drops lines and counts them: the log never holds up the proxy. Keys, bodies and query strings are
+//! never logged.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+use serde::Serialize;
+
+/// What is told of a request. Times in milliseconds since arrival; absent = never reached.
+#[derive(Debug, Default, Serialize)]
+pub struct Line<'a> {
+    /// Unix time of arrival, in milliseconds.
+    pub time: u64,
+    /// The `x-request-id`.
+    pub id: &'a str,
+    /// Configuration generation.
+    pub generation: u64,
+    /// Client address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Method.
+    pub method: &'a str,
+    /// Path without query.
+    pub path: &'a str,
+    /// Status sent to the client; 0 = none.
+    pub status: u16,
+    /// Route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<&'a str>,
+    /// Model, as the client named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<&'a str>,
+    /// Endpoint of the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<&'a str>,
+    /// Module that chose it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<&'a str>,
+    /// In the queue.
+    pub queue_ms: f64,
+    /// Connecting, in the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<f64>,
+    /// To the first byte of the answer's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<f64>,
+    /// To the end.
+    pub total_ms: f64,
+    /// Prompt tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
+    /// Output tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u32>,
+    /// The output tokens are a count of stream events.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// Bytes received and sent.
+    pub bytes_in: u64,
+    /// Bytes of body sent to the client.
+    pub bytes_out: u64,
+    /// Two letters: who ended it, and in which phase (`docs` table in README).
+    pub end: &'a str,
+    /// Why, where something went wrong or was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+}
+
+/// The log: cheap to share.
+pub struct AccessLog {
+    sender: Option<SyncSender<Vec<u8>>>,
+    dropped: AtomicU64,
+}
+
+/// Lines that may wait for the writer.
+const WAITING_LINES: usize = 8192;
+
+impl AccessLog {
+    /// Writes nowhere.
+    pub fn none() -> AccessLog {
+        AccessLog { sender: None, dropped: AtomicU64::new(0) }
+    }
+
+    /// Writes to `out` from a thread of its own, which ends with the log.
+    pub fn to(mut out: Box<dyn Write + Send>) -> std::io::Result<AccessLog> {
+        let (sender, lines) = sync_channel::<Vec<u8>>(WAITING_LINES);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            while let Ok(line) = lines.recv() {
+                let mut failed = out.write_all(&line).is_err();
+                while let Ok(line) = lines.try_recv() {
+                    failed |= out.write_all(&line).is_err();
+                }
+                failed |= out.flush().is_err();
+                if failed {
+                    log::debug!("access log cannot be written");
+                }
+            }
+        })?;
+        Ok(AccessLog { sender: Some(sender), dropped: AtomicU64::new(0) })
+    }
+
+    /// Hands one line to the writer.
+    pub fn write(&self, line: &Line<'_>) {
+        let Some(sender) = &self.sender else { return };
+        let Ok(mut text) = serde_json::to_vec(line) else { return };
+        text.push(b'\n');
+        if let Err(TrySendError::Full(_)) = sender.try_send(text) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines dropped because the writer was too slow.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

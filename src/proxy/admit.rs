@@ -1,0 +1,210 @@
+//! From the request's head to the facts: what it wants, which route takes it, its body, its model.
+//!
+//! Answers by itself what needs no engine; refuses what no engine may see; leaves the rest with the shim installed
+//! and the facts filled.
+
+use std::sync::Arc;
+
+use arriero_core::{PathClass, RequestFacts, RequestId};
+use http::Version;
+use pingora::Result;
+use pingora::proxy::Session;
+
+use super::body::{self, BodyError, BodyLimits};
+use super::ctx::{Ctx, End, Refusal};
+use super::{Gateway, local, reply, shim};
+use crate::config::RoutePlan;
+use crate::dialect::errors::{self, ErrorKind};
+use crate::dialect::fields::{FieldError, Scanner};
+use crate::dialect::info::RequestInfo;
+use crate::dialect::paths::{Dialect, EndpointKind};
+
+/// Returns true if the request was answered here.
+pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    let head = session.req_header();
+    let info = RequestInfo::of_head(&head.method, head.uri.path(), &head.headers);
+    ctx.dialect = info.dialect;
+    match &info.kind {
+        EndpointKind::Local(what) => return local::answer(gateway, session, ctx, *what).await,
+        EndpointKind::Merge(what) => return local::merged(gateway, session, ctx, what).await,
+        _ => {}
+    }
+    match examine(gateway, session, ctx, info).await {
+        Ok(()) => Ok(false),
+        Err(Stop::Refused(refusal)) => {
+            ctx.end = if ctx.end == End::OK { End::REFUSED } else { ctx.end };
+            drain(session, ctx).await;
+            reply::refuse(session, ctx, &refusal).await?;
+            Ok(true)
+        }
+        Err(Stop::Gone(error)) => {
+            ctx.end = End::CLIENT_REQUEST;
+            Err(error.into_down())
+        }
+    }
+}
+
+enum Stop {
+    Refused(Refusal),
+    Gone(Box<pingora::Error>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+async fn examine(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut info: RequestInfo,
+) -> Result<(), Stop> {
+    if session.req_header().version == Version::HTTP_11 && session.get_header(http::header::HOST).is_none() {
+        return Err(Refusal::new(ErrorKind::InvalidRequest, "the request has no Host header").into());
+    }
+    if session.is_upgrade_req() {
+        return Err(Refusal::new(ErrorKind::NotFound, "upgraded connections are not proxied").into());
+    }
+    // Before the body is read: what no route opens is refused whatever the model.
+    let opened: Vec<String> =
+        ctx.snapshot.plan.routes.iter().flat_map(|route| route.allow.iter().map(ToString::to_string)).collect();
+    refuse_closed(&info, &opened)?;
+    read_body(gateway, session, ctx, &mut info).await?;
+    let route = find_route(session, ctx, &info)?;
+    let snapshot = ctx.snapshot.clone();
+    let plan = &snapshot.plan.routes[route];
+    refuse_closed(&info, &plan.allow.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    ctx.route = Some(route);
+    let facts = facts(ctx, session, plan, &info)?;
+    ctx.facts = Arc::new(facts);
+    ctx.replayable = info.is_retryable();
+    let total = snapshot.plan.pools[plan.pool].timeouts.total;
+    ctx.control = Arc::new(shim::Control::new(total));
+    ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
+    ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
+    Ok(())
+}
+
+fn refuse_closed(info: &RequestInfo, opened: &[String]) -> Result<(), Stop> {
+    match info.refusal(opened) {
+        Some((kind, message)) => Err(Refusal::new(kind, message).into()),
+        None => Ok(()),
+    }
+}
+
+/// Reads the body, and its routing fields where the path has a JSON body.
+async fn read_body(
+    gateway: &Arc<Gateway>,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    info: &mut RequestInfo,
+) -> Result<(), Stop> {
+    let plan = &ctx.snapshot.plan;
+    let limits = BodyLimits { bytes: plan.limits.body, stall: plan.timeouts.client_stall };
+    let takes_json = matches!(info.kind, EndpointKind::Route(class) if class != PathClass::Media)
+        || matches!(info.kind, EndpointKind::Control("pull" | "delete" | "create" | "copy" | "push"));
+    let scanner = takes_json.then(|| Scanner::new(&info.path));
+    ctx.held = body::Held::none(&gateway.budget);
+    let read = body::read(session.as_downstream_mut(), limits, &mut ctx.held, scanner).await;
+    let (bytes, fields) = read.map_err(|error| stop_of(ctx, error))?;
+    ctx.body = bytes;
+    if let Some(fields) = fields {
+        info.fields = fields;
+    }
+    Ok(())
+}
+
+fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
+    let refusal = match error {
+        BodyError::Broken(error) => return Stop::Gone(error),
+        BodyError::TooLarge { limit } => {
+            Refusal::new(ErrorKind::TooLarge, format!("the body is larger than the limit of {limit} bytes"))
+        }
+        BodyError::NoMemory => Refusal {
+            kind: ErrorKind::Unavailable,
+            message: "too many large requests at once".to_owned(),
+            retry_after: Some(1),
+        },
+        BodyError::Stalled => {
+            ctx.end = End::CLIENT_SLOW;
+            Refusal::new(ErrorKind::RequestTimeout, "the body stopped coming")
+        }
+        BodyError::Fields(error) => {
+            let kind = match error {
+                FieldError::DuplicateModel { .. } => ErrorKind::DuplicateModel,
+                _ => ErrorKind::InvalidRequest,
+            };
+            Refusal::new(kind, error.to_string())
+        }
+    };
+    Stop::Refused(refusal)
+}
+
+/// The first route that matches.
+fn find_route(session: &Session, ctx: &Ctx, info: &RequestInfo) -> Result<usize, Stop> {
+    let headers = &session.req_header().headers;
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let routes = &ctx.snapshot.plan.routes;
+    // A route may supply the model that the body lacks: it is then matched by that model.
+    let matches = |route: &RoutePlan| {
+        let model = info.model().or(route.default_model.as_deref());
+        route.matcher.matches(&info.path, model, &header)
+    };
+    routes.iter().position(matches).ok_or_else(|| match info.model() {
+        Some(model) => {
+            let message = errors::unknown_model(info.dialect, model, std::iter::empty());
+            Refusal::new(ErrorKind::UnknownModel, message).into()
+        }
+        None => missing_model().into(),
+    })
+}
+
+fn missing_model() -> Refusal {
+    Refusal::new(ErrorKind::MissingModel, "the request names no model; put `\"model\": \"...\"` in its JSON body")
+}
+
+/// What a strategy may know, the route's alias and default applied.
+fn facts(ctx: &mut Ctx, session: &Session, plan: &RoutePlan, info: &RequestInfo) -> Result<RequestFacts, Stop> {
+    let mut facts = info.facts();
+    let asked = info.model().map(Arc::from).or_else(|| plan.default_model.clone());
+    let optional = !matches!(info.kind, EndpointKind::Route(class) if !is_model_optional(class));
+    if asked.is_none() && !optional {
+        return Err(missing_model().into());
+    }
+    ctx.model.clone_from(&asked);
+    ctx.model_range = info.model_token().map(|token| token.range.clone());
+    let wanted = asked.map(|model| plan.aliases.get(model.as_ref()).cloned().unwrap_or(model));
+    // A model that is being fetched or made is on no engine yet.
+    facts.model = if matches!(info.kind, EndpointKind::Control("pull" | "create")) { None } else { wanted };
+    facts.id = RequestId(ctx.arrival.0);
+    facts.route = plan.name.clone();
+    facts.body_bytes = ctx.body.len() as u64;
+    facts.explain = ctx.snapshot.plan.headers.reason || session.get_header("x-arriero-explain").is_some();
+    if info.dialect == Dialect::Anthropic {
+        facts.path_class = PathClass::Anthropic;
+    }
+    Ok(facts)
+}
+
+/// Engines with one model take these paths without naming it.
+fn is_model_optional(class: PathClass) -> bool {
+    matches!(class, PathClass::LlamaCpp | PathClass::Tokens | PathClass::Media | PathClass::Rerank)
+}
+
+/// Bytes of an unwanted body that are read before the refusal is sent, so that it reaches the client.
+const DRAIN_BYTES: usize = 1024 * 1024;
+
+/// An HTTP/2 client in mid-upload would see a stream error instead of our status, an HTTP/1 one might not read it.
+async fn drain(session: &mut Session, ctx: &Ctx) {
+    let stall = ctx.snapshot.plan.timeouts.client_stall.min(std::time::Duration::from_secs(1));
+    let downstream = session.as_downstream_mut();
+    let mut read = 0;
+    while read < DRAIN_BYTES && !downstream.is_body_done() {
+        match tokio::time::timeout(stall, downstream.read_request_body()).await {
+            Ok(Ok(Some(piece))) => read += piece.len(),
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The answer in passing: first byte, usage, headers of ours. Its bytes are never changed or held back.
+
+use std::sync::Arc;
+
+use arriero_core::Outcome;
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::ctx::{Ctx, End};
+use super::{Gateway, fail};
+use crate::dialect::stream::Tap;
+
+/// Looks at the engine's status line. An answer that says "elsewhere" becomes an error that is retried.
+pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, response: &ResponseHeader) -> Result<()> {
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    let outcome = match response.status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Outcome::Busy,
+        StatusCode::BAD_GATEWAY => Outcome::UpstreamError,
+        status if status.is_server_error() => {
+            ctx.outcome = Some(Outcome::UpstreamError);
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    if ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
+        && fail::retry(gateway, session, ctx, outcome, "status")
+    {
+        let mut error = Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "tried elsewhere");
+        error.set_retry(true);
+        return Err(error.into_up());
+    }
+    ctx.outcome = Some(outcome); // the last attempt: the engine's own words go to the client
+    Ok(())
+}
+
+/// Adds our headers and sets the tap on what follows.
+pub fn decorate(ctx: &mut Ctx, response: &mut ResponseHeader) -> Result<()> {
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    ctx.open_ended = !response.headers.contains_key(header::CONTENT_LENGTH);
+    ctx.tap = Some(Tap::new(ctx.dialect, content_type, ctx.facts.stream));
+    response.insert_header("x-request-id", ctx.id.as_str())?;
+    let switches = &ctx.snapshot.plan.headers;
+    if switches.endpoint
+        && let Some(upstream) = &ctx.upstream
+    {
+        response.insert_header("x-arriero-endpoint", upstream.name.as_ref())?;
+    }
+    if switches.route
+        && let Some(route) = ctx.route
+    {
+        response.insert_header("x-arriero-route", ctx.snapshot.plan.routes[route].name.as_ref())?;
+    }
+    if (switches.reason || ctx.facts.explain)
+        && let Some(why) = &ctx.why
+        && let Ok(value) = http::HeaderValue::from_str(&ascii(why))
+    {
+        response.insert_header("x-arriero-reason", value)?;
+    }
+    Ok(())
+}
+
+fn ascii(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+/// One piece of the answer's body, as the engine sent it.
+pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
+    if let Some(bytes) = body.filter(|bytes| !bytes.is_empty()) {
+        ctx.bytes_out += bytes.len() as u64;
+        if ctx.first_byte.is_none() {
+            ctx.first_byte = Some(ctx.started.elapsed());
+            let gap = ctx.upstream.as_ref().and_then(|upstream| upstream.timers.between_chunks);
+            ctx.control.streaming(gap);
+            if let Some(slot) = &ctx.slot {
+                slot.first_token();
+            }
+        }
+        if let Some(tap) = &mut ctx.tap {
+            tap.feed(bytes);
+        }
+    }
+    if last {
+        complete(ctx);
+    }
+}
+
+/// The engine's answer is whole: its slot is free, whatever the client still has to read.
+fn complete(ctx: &mut Ctx) {
+    ctx.last_byte = Some(ctx.started.elapsed());
+    ctx.control.clear();
+    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    let outcome = *ctx.outcome.get_or_insert(Outcome::Complete);
+    if let Some(slot) = ctx.slot.take() {
+        slot.end(outcome, &usage);
+    }
+    ctx.end = End::OK;
+}
+

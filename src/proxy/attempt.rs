@@ -1,0 +1,140 @@
+//! One attempt: a slot from the fleet (or a wait for it), the peer, and the request as that engine wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arriero_core::Outcome;
+use http::header;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::Instant;
+
+use super::ctx::{Ctx, End, Refusal};
+use super::{Gateway, fail};
+use crate::dialect::errors::ErrorKind;
+use crate::dialect::splice::splice;
+use crate::engine::join;
+use crate::snapshot::Upstream;
+use crate::upstream::herd::{Admission, Slot};
+
+/// Engines close idle connections (uvicorn after 5 s): ours are closed before.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Gets a slot and the peer behind it. While it waits, a client that leaves takes its place in the queue along.
+pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let slot = match slot(gateway, session, ctx).await {
+        Ok(slot) => slot,
+        Err(error) => return Err(error),
+    };
+    let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
+        slot.end(Outcome::Rejected, &arriero_core::Usage::default());
+        return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
+    };
+    let Some(address) = upstream.address.get() else {
+        let name = upstream.name.clone();
+        ctx.slot = Some(slot);
+        ctx.upstream = Some(upstream);
+        let retry = fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
+        if !retry {
+            ctx.end = End::CONNECT;
+            ctx.refusal = Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));
+        }
+        let mut error = Error::explain(ErrorType::ConnectNoRoute, "host name does not resolve");
+        error.set_retry(retry);
+        return Err(error.into_up());
+    };
+    set_body(ctx, &slot);
+    let cold = slot.grant().cold;
+    let timers = upstream.timers;
+    let allowance = if cold { timers.load_allowance } else { Duration::ZERO };
+    ctx.control.first_byte(timers.first_byte.map(|limit| limit + allowance + timers.connect));
+    ctx.connecting = Some(Instant::now());
+    ctx.connect = None;
+    let mut peer = Box::new(HttpPeer::new(address, upstream.tls, upstream.host.clone()));
+    peer.options.connection_timeout = Some(timers.connect);
+    peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });
+    peer.options.write_timeout = timers.first_byte.map(|limit| limit + allowance);
+    peer.options.idle_timeout = Some(IDLE);
+    ctx.upstream = Some(upstream);
+    ctx.slot = Some(slot);
+    Ok(peer)
+}
+
+async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
+    let binding = ctx.route.and_then(|route| ctx.snapshot.routes.get(route));
+    let Some(binding) = binding else {
+        return Err(fail::refuse(ctx, End::INTERNAL, Refusal::new(ErrorKind::Internal, "no route")));
+    };
+    let asked = Instant::now();
+    let admission = gateway.herd.submit(binding.pool, binding.strategy, ctx.facts.clone(), ctx.arrival);
+    let verdict = match admission {
+        Admission::Slot(slot) => Ok(slot),
+        Admission::Refused(reason) => Err(reason),
+        Admission::Waiting(mut waiting) => {
+            tokio::select! {
+                biased;
+                left = session.downstream_session.read_body_or_idle(true) => {
+                    ctx.queued += asked.elapsed();
+                    ctx.end = End::CLIENT_QUEUE;
+                    ctx.outcome = Some(Outcome::ClientGone);
+                    return Err(left.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down());
+                }
+                verdict = waiting.slot() => verdict,
+            }
+        }
+    };
+    ctx.queued += asked.elapsed();
+    match verdict {
+        Ok(slot) => {
+            ctx.module = Some(slot.grant().module);
+            ctx.why = slot.grant().explanation.as_ref().map(|explanation| explanation.summary.clone());
+            Ok(slot)
+        }
+        Err(reason) => {
+            let (end, refusal) = fail::refusal_of(gateway, ctx, &reason);
+            Err(fail::refuse(ctx, end, refusal))
+        }
+    }
+}
+
+/// The body of this attempt: the client's own bytes, the model's name replaced where the endpoint calls it otherwise.
+fn set_body(ctx: &mut Ctx, slot: &Slot) {
+    let asked = ctx.model.as_deref();
+    let wanted = slot.grant().local_model.as_deref().or(ctx.facts.model.as_deref());
+    let parts = match (&ctx.model_range, wanted) {
+        (Some(range), Some(name)) if asked != Some(name) => splice(&ctx.body, range, name).parts,
+        _ => [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()],
+    };
+    ctx.control.set_body(parts);
+}
+
+/// The request's head as this engine wants it: its own path, host and key; a length, never chunks.
+pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
+    let path_and_query = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
+    let mut target = join(&upstream.base_path, path);
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    let uri = target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "request path"))?;
+    request.set_uri(uri);
+    request.insert_header(header::HOST, upstream.authority.clone())?;
+    request.remove_header(&header::TRANSFER_ENCODING);
+    request.remove_header(&header::EXPECT);
+    // A compressed stream could not be watched for its first token and usage.
+    request.remove_header(&header::ACCEPT_ENCODING);
+    request.remove_header(&header::CONTENT_LENGTH);
+    let length = ctx.control.body_len();
+    let carries_body = !matches!(request.method, http::Method::GET | http::Method::HEAD | http::Method::OPTIONS);
+    if length > 0 || carries_body {
+        request.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    request.insert_header("x-request-id", ctx.id.as_str())?;
+    for (name, value) in &upstream.headers {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}

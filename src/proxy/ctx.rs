@@ -1,0 +1,154 @@
+//! What is remembered of one request from its first byte to its access-log line.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arriero_core::{Outcome, RequestFacts, Time};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::body::Held;
+use super::live::LiveRequest;
+use super::shim;
+use crate::dialect::errors::ErrorKind;
+use crate::dialect::paths::Dialect;
+use crate::dialect::stream::Tap;
+use crate::snapshot::{Snapshot, Upstream};
+use crate::upstream::herd::Slot;
+
+/// One request's memory.
+pub struct Ctx {
+    /// The generation that this request sees.
+    pub snapshot: Arc<Snapshot>,
+    /// `x-request-id`.
+    pub id: String,
+    /// Arrival on the fleet's clock: kept over retries.
+    pub arrival: Time,
+    /// Arrival, for durations.
+    pub started: Instant,
+    /// Arrival, for the log.
+    pub wall: SystemTime,
+    /// The API that the client speaks.
+    pub dialect: Dialect,
+    /// Index of the route in the plan.
+    pub route: Option<usize>,
+    /// The model as the client named it.
+    pub model: Option<Arc<str>>,
+    /// What the strategy knows.
+    pub facts: Arc<RequestFacts>,
+    /// The body, whole.
+    pub body: Bytes,
+    /// Its share of the budget.
+    pub held: Held,
+    /// Where the model's name stands in the body.
+    pub model_range: Option<Range<usize>>,
+    /// True if a reset before the first byte may be tried elsewhere.
+    pub replayable: bool,
+    /// What the shim is told.
+    pub control: Arc<shim::Control>,
+    /// Where the real session is while the shim stands in.
+    pub shim: Option<shim::Slot>,
+    /// The slot of the running attempt.
+    pub slot: Option<Slot>,
+    /// The endpoint of the last attempt.
+    pub upstream: Option<Arc<Upstream>>,
+    /// The module that chose it, and why in one line.
+    pub module: Option<&'static str>,
+    /// One line of reasons, where asked for.
+    pub why: Option<String>,
+    /// Watches the answer in passing.
+    pub tap: Option<Tap>,
+    /// The answer has neither length nor end but its last event: it may be ended by an error event.
+    pub open_ended: bool,
+    /// How the last attempt ended.
+    pub outcome: Option<Outcome>,
+    /// The reply to send if all fails.
+    pub refusal: Option<Refusal>,
+    /// In the queue, over all attempts.
+    pub queued: Duration,
+    /// When the last attempt began to connect, and how long it took.
+    pub connecting: Option<Instant>,
+    /// How long it took.
+    pub connect: Option<Duration>,
+    /// Arrival to first byte of body.
+    pub first_byte: Option<Duration>,
+    /// Arrival to last byte.
+    pub last_byte: Option<Duration>,
+    /// Two letters.
+    pub end: End,
+    /// Bytes of body sent.
+    pub bytes_out: u64,
+    /// Counted among the live ones until dropped.
+    pub _live: LiveRequest,
+}
+
+impl Ctx {
+    /// The model as a metric label: names that no endpoint was found for are all `other`.
+    pub fn bounded_model(&self) -> &str {
+        match (&self.facts.model, &self.upstream) {
+            (Some(model), Some(_)) => model,
+            (None, _) => "",
+            _ => "other",
+        }
+    }
+}
+
+/// Why a request is refused, and how to say so.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Kind of error: status and words of each API.
+    pub kind: ErrorKind,
+    /// For the client.
+    pub message: String,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal that coming again will not mend.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Refusal {
+        Refusal { kind, message: message.into(), retry_after: None }
+    }
+}
+
+/// Who ended the request, and in which phase: the access log's `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End(pub &'static str);
+
+impl End {
+    /// Completed.
+    pub const OK: End = End("--");
+    /// Answered by the proxy itself.
+    pub const LOCAL: End = End("L-");
+    /// The client left while sending its request.
+    pub const CLIENT_REQUEST: End = End("CR");
+    /// The client left while queued.
+    pub const CLIENT_QUEUE: End = End("CQ");
+    /// The client left before the first byte.
+    pub const CLIENT_HEADER: End = End("CH");
+    /// The client left during the answer.
+    pub const CLIENT_DATA: End = End("CD");
+    /// The client was too slow sending its request.
+    pub const CLIENT_SLOW: End = End("cR");
+    /// We refused the request.
+    pub const REFUSED: End = End("PR");
+    /// The queue was full.
+    pub const QUEUE_FULL: End = End("PQ");
+    /// Waited too long in the queue.
+    pub const QUEUE_TIMEOUT: End = End("sQ");
+    /// No endpoint could serve it.
+    pub const NO_ENDPOINT: End = End("SQ");
+    /// No connection to the engine.
+    pub const CONNECT: End = End("SC");
+    /// The engine failed before the first byte.
+    pub const ENGINE_HEADER: End = End("SH");
+    /// The engine took too long for its first byte.
+    pub const ENGINE_SLOW: End = End("sH");
+    /// The engine failed during the answer.
+    pub const ENGINE_DATA: End = End("SD");
+    /// The engine paused too long during the answer.
+    pub const ENGINE_STALL: End = End("sD");
+    /// Our own mistake.
+    pub const INTERNAL: End = End("I-");
+}

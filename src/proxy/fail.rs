@@ -1,0 +1,179 @@
+//! What went wrong, whose fault it was, whether to try elsewhere, and what the client is told.
+
+use std::sync::Arc;
+
+use arriero_core::{Outcome, Reason, Usage};
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::ctx::{Ctx, End, Refusal};
+use super::{Gateway, local, reply, shim};
+use crate::dialect::errors::{self, ErrorKind};
+use crate::dialect::stream::Tap;
+
+/// Ends the attempt and says whether the request is tried on another endpoint. Never after the first response byte.
+pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
+    ctx.outcome = Some(outcome);
+    let Some(slot) = ctx.slot.take() else { return false };
+    let untouched = session.response_written().is_none_or(|head| head.status.is_informational());
+    let again = untouched && outcome != Outcome::ClientGone && slot.may_retry(gateway.retries(ctx));
+    let endpoint = slot.grant().endpoint;
+    slot.end(outcome, &Usage::default());
+    if again {
+        let facts = Arc::make_mut(&mut ctx.facts);
+        facts.attempt += 1;
+        facts.tried.push(endpoint);
+        gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
+    }
+    again
+}
+
+/// No connection: always safe to try elsewhere.
+pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    ctx.control.clear();
+    let again = retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
+    if !again {
+        ctx.end = End::CONNECT;
+        let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
+        ctx.refusal = Some(Refusal::new(ErrorKind::BadGateway, format!("{name} cannot be reached")));
+    }
+    error.set_retry(again);
+    error
+}
+
+/// The connection stood, then something broke.
+pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    ctx.control.clear();
+    if ctx.slot.is_none() && error.retry() {
+        return error; // decided when the status was seen
+    }
+    let started = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let timed_out = *error.etype() == shim::DEADLINE;
+    let ours = *error.esource() == ErrorSource::Downstream && !timed_out;
+    let outcome = match () {
+        () if ours => Outcome::ClientGone,
+        () if timed_out => Outcome::Timeout,
+        () if started => Outcome::MidStream,
+        () => Outcome::UpstreamError,
+    };
+    // A reset before the first byte may come after the engine did its work: only stateless work is done again. On a
+    // reused connection it is nearly always the engine closing an idle connection.
+    let again = outcome == Outcome::UpstreamError
+        && (ctx.replayable || reused)
+        && retry(gateway, session, ctx, outcome, "reset");
+    if !again {
+        end_attempt(ctx, outcome);
+        ctx.end = end_of(outcome, started, ctx);
+        ctx.refusal = Some(words(ctx, outcome));
+    }
+    error.set_retry(again);
+    error
+}
+
+fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
+    ctx.outcome = Some(outcome);
+    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    if let Some(slot) = ctx.slot.take() {
+        slot.end(outcome, &usage);
+    }
+}
+
+fn end_of(outcome: Outcome, started: bool, ctx: &Ctx) -> End {
+    match (outcome, started) {
+        (Outcome::ClientGone, _) if ctx.last_byte.is_some() => End::CLIENT_DATA,
+        (Outcome::ClientGone, true) => End::CLIENT_DATA,
+        (Outcome::ClientGone, false) => End::CLIENT_HEADER,
+        (Outcome::Timeout, true) => End::ENGINE_STALL,
+        (Outcome::Timeout, false) => End::ENGINE_SLOW,
+        (_, true) => End::ENGINE_DATA,
+        (_, false) => End::ENGINE_HEADER,
+    }
+}
+
+fn words(ctx: &Ctx, outcome: Outcome) -> Refusal {
+    let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
+    match outcome {
+        Outcome::Timeout => Refusal::new(ErrorKind::GatewayTimeout, format!("{name} took too long")),
+        _ => Refusal::new(ErrorKind::BadGateway, format!("{name} broke off")),
+    }
+}
+
+/// Notes the refusal and makes the error that carries it to [`answer`].
+pub fn refuse(ctx: &mut Ctx, end: End, refusal: Refusal) -> Box<Error> {
+    let status = refusal.kind.status().as_u16();
+    ctx.end = end;
+    ctx.refusal = Some(refusal);
+    let mut error = Error::explain(ErrorType::HTTPStatus(status), "refused");
+    error.set_retry(false);
+    error
+}
+
+/// The fleet's reason, in the client's words.
+pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, Refusal) {
+    let later = |kind, message: &str, seconds: u32| {
+        Refusal { kind, message: message.to_owned(), retry_after: Some(seconds) }
+    };
+    let model = ctx.model.as_deref().unwrap_or("");
+    match reason {
+        Reason::UnknownModel => {
+            let known = local::known_models(gateway, &ctx.snapshot, ctx.route);
+            let message = errors::unknown_model(ctx.dialect, model, known.iter().map(String::as_str));
+            (End::REFUSED, Refusal::new(ErrorKind::UnknownModel, message))
+        }
+        Reason::Unsupported => {
+            let message = format!("no engine that has '{model}' speaks this path");
+            (End::REFUSED, Refusal::new(ErrorKind::NotFound, message))
+        }
+        Reason::NoneReady { retry_after } => {
+            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, "no engine for this request is ready", *retry_after))
+        }
+        Reason::QueueFull { retry_after } => {
+            (End::QUEUE_FULL, later(ErrorKind::TooManyRequests, "too many requests are waiting", *retry_after))
+        }
+        Reason::QueueTimeout { retry_after } => {
+            (End::QUEUE_TIMEOUT, later(ErrorKind::Unavailable, "waited too long for a free engine", *retry_after))
+        }
+        Reason::AllTried => {
+            (End::NO_ENDPOINT, Refusal::new(ErrorKind::BadGateway, "every engine that could serve this failed"))
+        }
+        Reason::PoolGone => {
+            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, "the pool was removed while the request waited", 1))
+        }
+        Reason::Strategy(words) => (End::REFUSED, Refusal::new(ErrorKind::Unavailable, words.to_string())),
+        _ => (End::INTERNAL, Refusal::new(ErrorKind::Internal, "no endpoint")),
+    }
+}
+
+/// The last word to the client: an error reply if nothing was sent yet; else the error event of its stream; else the
+/// connection is cut, so that a truncated answer is not taken for a whole one.
+pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    let gone = *error.esource() == ErrorSource::Downstream && *error.etype() != shim::DEADLINE;
+    if gone && ctx.refusal.is_none() {
+        if ctx.end == End::OK {
+            ctx.end = End::CLIENT_REQUEST;
+        }
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    }
+    let refusal = ctx.refusal.take().unwrap_or_else(|| Refusal::new(ErrorKind::Internal, "internal error"));
+    let code = refusal.kind.status().as_u16();
+    let written = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let sent = if !written {
+        reply::refuse(session, ctx, &refusal).await
+    } else if gone {
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    } else {
+        end_stream(session, ctx, &refusal).await
+    };
+    if let Err(error) = sent {
+        log::debug!("{}: the client cannot be told: {error}", ctx.id);
+    }
+    FailToProxy { error_code: code, can_reuse_downstream: false }
+}
+
+async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> pingora::Result<()> {
+    let Some(event) = ctx.tap.as_ref().and_then(|tap| tap.end_event(&refusal.message)) else { return Ok(()) };
+    if !ctx.open_ended {
+        return Ok(());
+    }
+    session.as_downstream_mut().write_response_body(event, true).await
+}

@@ -1,0 +1,107 @@
+//! The end of every request: the shim taken off, the slot given back, metrics counted, one line logged.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use arriero_core::{Outcome, Usage};
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::ctx::{Ctx, End};
+use super::{Gateway, shim};
+use crate::dialect::stream::Tap;
+use crate::observe::access_log::Line;
+
+/// The client's `x-request-id` if it is sane, else a new one.
+pub fn request_id(session: &Session) -> String {
+    let given = session.get_header("x-request-id").and_then(|value| value.to_str().ok());
+    let sane = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    given.filter(sane).map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned)
+}
+
+/// Called once per request, whatever became of it.
+pub fn finish(gateway: &Arc<Gateway>, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    let status = session.response_written().map_or(0, |head| head.status.as_u16());
+    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    if let Some(slot) = ctx.slot.take() {
+        // Still held: no answer came to its end. What ended it was noted on the way, else the client left.
+        let outcome = ctx.outcome.unwrap_or(if error.is_some() { Outcome::ClientGone } else { Outcome::Complete });
+        slot.end(outcome, &usage);
+    }
+    if let Some(slot) = ctx.shim.take() {
+        shim::uninstall(session.as_downstream_mut(), &slot);
+        if gateway.live.is_draining() {
+            session.set_keepalive(None);
+        }
+    }
+    if error.is_some() && ctx.end == End::OK {
+        ctx.end = if ctx.last_byte.is_some() { End::CLIENT_DATA } else { End::INTERNAL };
+    }
+    let total = ctx.started.elapsed();
+    count(gateway, ctx, status, &usage, total);
+    log(gateway, session, ctx, status, &usage, total);
+}
+
+fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: Duration) {
+    let metrics = &gateway.metrics;
+    let route = ctx.route.map_or("", |route| ctx.snapshot.plan.routes[route].name.as_ref());
+    let endpoint = ctx.upstream.as_ref().map_or("", |upstream| upstream.name.as_ref());
+    let class = match status {
+        0 => "none",
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    metrics.requests.with_label_values(&[route, endpoint, class, ctx.end.0]).inc();
+    if ctx.route.is_none() {
+        return;
+    }
+    let model = ctx.bounded_model();
+    metrics.queue.with_label_values(&[route]).observe(ctx.queued.as_secs_f64());
+    let Some(first) = ctx.first_byte.filter(|_| status < 400) else { return };
+    metrics.ttft.with_label_values(&[route, model]).observe(first.as_secs_f64());
+    metrics.e2e.with_label_values(&[route, model]).observe(total.as_secs_f64());
+    let last = ctx.last_byte.unwrap_or(total);
+    if let Some(output) = usage.output_tokens {
+        metrics.tokens.with_label_values(&[route, model, "output"]).inc_by(u64::from(output));
+        if output > 1 && ctx.facts.stream {
+            let per_token = last.saturating_sub(first).as_secs_f64() / f64::from(output - 1);
+            metrics.tpot.with_label_values(&[route, model]).observe(per_token);
+        }
+    }
+    if let Some(prompt) = usage.prompt_tokens {
+        metrics.tokens.with_label_values(&[route, model, "prompt"]).inc_by(u64::from(prompt));
+    }
+}
+
+fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage: &Usage, total: Duration) {
+    let head = session.req_header();
+    let millis = |span: Duration| (span.as_secs_f64() * 1e6).round() / 1e3;
+    gateway.log.write(&Line {
+        time: ctx.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+        id: &ctx.id,
+        generation: ctx.snapshot.generation,
+        client: session.client_addr().map(ToString::to_string),
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        status,
+        route: ctx.route.map(|route| ctx.snapshot.plan.routes[route].name.as_ref()),
+        model: ctx.model.as_deref(),
+        endpoint: ctx.upstream.as_ref().map(|upstream| upstream.name.as_ref()),
+        module: ctx.module,
+        queue_ms: millis(ctx.queued),
+        connect_ms: ctx.connect.map(millis),
+        ttft_ms: ctx.first_byte.map(millis),
+        total_ms: millis(total),
+        prompt_tokens: usage.prompt_tokens,
+        output_tokens: usage.output_tokens,
+        estimated: usage.estimated,
+        retries: ctx.facts.attempt,
+        bytes_in: ctx.body.len() as u64,
+        bytes_out: ctx.bytes_out,
+        end: ctx.end.0,
+        reason: ctx.why.as_deref(),
+    });
+}

@@ -1,0 +1,258 @@
+//! The gate: wraps an accepted connection and watches each request's header as raw bytes.
+//!
+//! Pingora has no total header deadline and caps headers at 1 MiB. The gate counts the bytes from the first one of
+//! a request to the blank line: too many are answered with 431, too slow ones with 408, both by the gate itself,
+//! and the connection ends. HTTP/1 only: HTTP/2 has its own limits in the h2 library.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n\
+content-length: 90\r\nconnection: close\r\n\r\n\
+{\"error\":{\"message\":\"request header too large\",\"type\":\"invalid_request_error\",\"code\":431}}";
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+content-length: 94\r\nconnection: close\r\n\r\n\
+{\"error\":{\"message\":\"request header took too long\",\"type\":\"invalid_request_error\",\"code\":408}}";
+
+/// Limits of one request's header.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderLimits {
+    /// From the first byte to the blank line.
+    pub deadline: Duration,
+    /// Request line and fields, in bytes.
+    pub bytes: usize,
+}
+
+/// Tells the gate of a connection that the next bytes are a new request's header.
+#[derive(Clone, Debug, Default)]
+pub struct Rearm(Arc<AtomicBool>);
+
+impl Rearm {
+    /// The next bytes start a header.
+    pub fn next_request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection with a watched header.
+pub struct Gate {
+    inner: Stream,
+    limits: HeaderLimits,
+    rearm: Rearm,
+    state: State,
+}
+
+enum State {
+    /// No byte of the header yet.
+    Waiting,
+    /// Inside the header: bytes so far, how much of the blank line was seen, when it must be whole.
+    Header { bytes: usize, end: BlankLine, timer: Pin<Box<Sleep>> },
+    /// The body, or nothing: not watched.
+    Open,
+    /// Refusing: what is left to write.
+    Refusing(&'static [u8]),
+    /// Answered by us: reads end, writes vanish.
+    Closed,
+}
+
+/// Recognises the end of a header (an empty line, with or without CR) over any split of the bytes.
+#[derive(Clone, Copy, Default)]
+struct BlankLine {
+    line_is_empty: bool,
+}
+
+impl BlankLine {
+    fn seen_in(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            match byte {
+                b'\n' if self.line_is_empty => return true,
+                b'\n' => self.line_is_empty = true,
+                b'\r' => {}
+                _ => self.line_is_empty = false,
+            }
+        }
+        false
+    }
+}
+
+impl Gate {
+    /// Watches `inner`. Call [`Rearm::next_request`] before each request after the first.
+    pub fn new(inner: Stream, limits: HeaderLimits) -> (Gate, Rearm) {
+        let rearm = Rearm::default();
+        (Gate { inner, limits, rearm: rearm.clone(), state: State::Waiting }, rearm)
+    }
+
+    /// Looks at bytes just read; true if the header grew too large.
+    fn watch(&mut self, fresh: &[u8]) -> bool {
+        if matches!(self.state, State::Waiting) && !fresh.is_empty() {
+            let timer = Box::pin(tokio::time::sleep_until(Instant::now() + self.limits.deadline));
+            self.state = State::Header { bytes: 0, end: BlankLine::default(), timer };
+        }
+        let State::Header { bytes, end, .. } = &mut self.state else { return false };
+        if end.seen_in(fresh) {
+            let whole_in_one_read = *bytes + fresh.len() <= self.limits.bytes;
+            let too_large = !whole_in_one_read && *bytes + header_len(fresh) > self.limits.bytes;
+            self.state = State::Open;
+            return too_large;
+        }
+        *bytes += fresh.len();
+        *bytes > self.limits.bytes
+    }
+
+    fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let State::Refusing(left) = self.state {
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, left)) {
+                Ok(n) if n > 0 && n < left.len() => self.state = State::Refusing(&left[n..]),
+                _ => self.state = State::Closed,
+            }
+        }
+        let _ = Pin::new(&mut self.inner).poll_flush(cx);
+        Poll::Ready(())
+    }
+}
+
+/// Bytes up to and including the first blank line.
+fn header_len(bytes: &[u8]) -> usize {
+    bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
+}
+
+impl AsyncRead for Gate {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let gate = &mut *self;
+        if gate.rearm.0.swap(false, Ordering::Relaxed) && matches!(gate.state, State::Open) {
+            gate.state = State::Waiting;
+        }
+        if matches!(gate.state, State::Open | State::Waiting | State::Header { .. }) {
+            let before = buf.filled().len();
+            let read = Pin::new(&mut gate.inner).poll_read(cx, buf);
+            match read {
+                Poll::Ready(Ok(())) => {
+                    if !gate.watch(&buf.filled()[before..]) {
+                        return Poll::Ready(Ok(()));
+                    }
+                    buf.set_filled(before);
+                    gate.state = State::Refusing(TOO_LARGE);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let State::Header { timer, .. } = &mut gate.state else { return Poll::Pending };
+                    ready!(timer.as_mut().poll(cx));
+                    gate.state = State::Refusing(TOO_SLOW);
+                }
+            }
+        }
+        ready!(gate.poll_refuse(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "header refused")))
+    }
+}
+
+
+impl AsyncWrite for Gate {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.state {
+            State::Closed => Poll::Ready(Ok(bytes.len())),
+            _ => Pin::new(&mut self.inner).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.state {
+            State::Closed => Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum())),
+            _ => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gate").field(&self.inner).finish()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Gate {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+    }
+}
+
+impl UniqueID for Gate {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Gate {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+#[async_trait]
+impl Peek for Gate {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        self.inner.try_peek(buf).await
+    }
+}
+
+impl GetTimingDigest for Gate {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for Gate {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.inner.set_proxy_digest(digest);
+    }
+}
+
+impl GetSocketDigest for Gate {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.inner.set_socket_digest(digest);
+    }
+}

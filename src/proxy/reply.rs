@@ -1,0 +1,55 @@
+//! Answers that the proxy gives itself: errors in the API's own shape, local answers. The connection stays usable.
+
+use bytes::Bytes;
+use http::{StatusCode, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::ctx::{Ctx, Refusal};
+use crate::dialect::errors::{self, error_body};
+
+/// Sends a refusal in the client's own API.
+pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+    let body = error_body(ctx.dialect, refusal.kind, &refusal.message);
+    let mut head = head(refusal.kind.status(), errors::CONTENT_TYPE, body.len())?;
+    if let Some(seconds) = refusal.retry_after {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    ctx.why.get_or_insert_with(|| refusal.message.clone());
+    send(session, ctx, head, body).await
+}
+
+/// Sends JSON.
+pub async fn json(session: &mut Session, ctx: &mut Ctx, status: StatusCode, body: &serde_json::Value) -> Result<()> {
+    let body = Bytes::from(body.to_string());
+    let head = head(status, errors::CONTENT_TYPE, body.len())?;
+    send(session, ctx, head, body).await
+}
+
+/// Sends plain text.
+pub async fn text(session: &mut Session, ctx: &mut Ctx, status: StatusCode, text: &'static str) -> Result<()> {
+    let head = head(status, "text/plain; charset=utf-8", text.len())?;
+    send(session, ctx, head, Bytes::from_static(text.as_bytes())).await
+}
+
+fn head(status: StatusCode, content_type: &str, length: usize) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(4))?;
+    head.insert_header(header::CONTENT_TYPE, content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, length)?;
+    Ok(head)
+}
+
+async fn send(session: &mut Session, ctx: &mut Ctx, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+    head.insert_header("x-request-id", ctx.id.as_str())?;
+    ctx.bytes_out += body.len() as u64;
+    let bodyless = session.req_header().method == http::Method::HEAD;
+    let downstream = session.as_downstream_mut();
+    downstream.write_response_header(Box::new(head)).await?;
+    if !bodyless {
+        downstream.write_response_body(body, true).await?;
+    } else {
+        downstream.finish_body().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Runs the proxy: Pingora's server with one service, which owns listeners, signals and background work.
+//!
+//! Pingora fixes its listeners before the start and sleeps out its whole grace period at the end. So one service
+//! of ours starts a Pingora listening service per address, and ends the process as soon as the last request of a
+//! draining process is done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::Stream;
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
+use pingora::services::{Service, listening};
+
+use crate::config::Source;
+use crate::proxy::connection::serve_connection;
+use crate::proxy::{Gateway, Proxy};
+use crate::registry::ModuleEntry;
+use crate::reload;
+
+/// Longest drain after SIGTERM.
+const DRAIN_LIMIT: Duration = Duration::from_secs(300);
+
+/// What a process runs with.
+pub struct Setup {
+    /// The shared state, its first configuration applied.
+    pub gateway: Arc<Gateway>,
+    /// Where the configuration came from, for SIGHUP; `None` = it cannot be read again.
+    pub source: Option<Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>>,
+    /// The modules compiled in.
+    pub modules: Vec<ModuleEntry>,
+    /// Runs once the listeners are bound.
+    pub ready: Box<dyn FnOnce() + Send + Sync>,
+}
+
+/// Serves until a signal ends the process.
+pub fn serve(setup: Setup) {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let conf = ServerConf {
+        threads,
+        grace_period_seconds: Some(DRAIN_LIMIT.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(5),
+        max_retries: 16,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(Some(Opt::default()), conf);
+    server.bootstrap();
+    server.add_service(Main { conf: server.configuration.clone(), setup: Some(setup) });
+    server.run(RunArgs::default());
+}
+
+struct Main {
+    conf: Arc<ServerConf>,
+    setup: Option<Setup>,
+}
+
+#[async_trait]
+impl Service for Main {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        let Some(setup) = self.setup.take() else { return };
+        let gateway = setup.gateway.clone();
+        let snapshot = gateway.snapshot.load_full();
+        let plain = Arc::new(http_proxy(&self.conf, Proxy(gateway.clone())));
+        let h2c = Arc::new(with_h2c(http_proxy(&self.conf, Proxy(gateway.clone()))));
+        for listener in &snapshot.plan.listeners {
+            let app = App { proxy: if &*listener.name == "h2" { h2c.clone() } else { plain.clone() }, gateway: gateway.clone() };
+            let mut service = listening::Service::new(listener.name.to_string(), app);
+            // Small connection buffers: 28 KiB instead of 85 KiB for each idle connection.
+            let buffer = L4BufferSettings::new(4096, 1460);
+            service.add_listener(ListenerConfig::tcp(listener.bind.to_string()).l4_buffer(buffer));
+            let (fds, shutdown) = (fds.clone(), shutdown.clone());
+            tokio::spawn(async move { Service::start_service(&mut service, fds, shutdown, listeners_per_fd).await });
+        }
+        if let Some(bind) = snapshot.plan.admin {
+            tokio::spawn(crate::admin::serve(bind, gateway.clone()));
+        }
+        tokio::spawn(gateway.herd.clone().tick());
+        reload::start_watches(&gateway);
+        tokio::spawn(reload::on_hangup(gateway.clone(), setup.source, setup.modules));
+        drop(snapshot);
+        (setup.ready)();
+        drain(gateway, shutdown).await;
+    }
+
+    fn name(&self) -> &str {
+        "arriero"
+    }
+}
+
+/// Waits for the order to stop, then for the last request, then ends the process.
+async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
+    while !*shutdown.borrow() {
+        if shutdown.changed().await.is_err() {
+            return;
+        }
+    }
+    gateway.live.drain();
+    log::info!("stopping: {} requests still run", gateway.live.count());
+    let done = tokio::time::timeout(DRAIN_LIMIT, gateway.live.until_idle()).await;
+    log::info!("stopped{}", if done.is_ok() { "" } else { ", with requests cut" });
+    end_process();
+}
+
+#[expect(clippy::disallowed_methods, reason = "Pingora sleeps out its grace period even when nothing runs any more")]
+fn end_process() {
+    std::process::exit(0);
+}
+
+fn with_h2c(mut proxy: HttpProxy<Proxy>) -> HttpProxy<Proxy> {
+    let mut options = pingora::apps::HttpServerOptions::default();
+    options.h2c = true;
+    proxy.server_options = Some(options);
+    proxy
+}
+
+/// Pingora's app for one listener: the proxy behind our gate.
+struct App {
+    proxy: Arc<HttpProxy<Proxy>>,
+    gateway: Arc<Gateway>,
+}
+
+#[async_trait]
+impl ServerApp for App {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        serve_connection(&self.proxy, &self.gateway, stream, shutdown).await
+    }
+}

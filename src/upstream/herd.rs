@@ -1,0 +1,204 @@
+//! The fleet behind its lock, with a clock and the wake-ups of waiting requests.
+//!
+//! Every call locks, runs the sans-I/O fleet, unlocks, and only then wakes those whom the call gave a slot.
+//! [`Slot`] and [`Waiting`] are guards: whatever drops them (cancel, panic, retry, reload), the slot comes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arriero_core::{
+    Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
+};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// The fleet, shared.
+pub struct Herd {
+    start: Instant,
+    inner: Mutex<Inner>,
+    /// Something new waits: the ticker looks at its deadline again.
+    queued: Notify,
+}
+
+struct Inner {
+    fleet: Fleet,
+    waiting: HashMap<WaiterId, oneshot::Sender<Result<Grant, Reason>>>,
+}
+
+/// What became of a submitted request.
+pub enum Admission {
+    /// It has a slot.
+    Slot(Slot),
+    /// It waits in the pool's queue.
+    Waiting(Waiting),
+    /// It got none.
+    Refused(Reason),
+}
+
+impl Herd {
+    /// An empty fleet; `seed` feeds the strategies' generators.
+    pub fn new(seed: u64) -> Arc<Herd> {
+        let inner = Inner { fleet: Fleet::new(seed), waiting: HashMap::new() };
+        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), queued: Notify::new() })
+    }
+
+    /// Now, on the fleet's clock.
+    pub fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Reads the fleet under its lock.
+    pub fn read<R>(&self, look: impl FnOnce(&Fleet) -> R) -> R {
+        look(&self.inner.lock().fleet)
+    }
+
+    /// Changes the fleet under its lock and wakes whom that gave a slot.
+    pub fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Fleet, Time) -> (R, Vec<Resolution>)) -> R {
+        let now = self.now();
+        let (result, woken) = {
+            let mut inner = self.inner.lock();
+            let (result, resolutions) = change(&mut inner.fleet, now);
+            (result, inner.senders(resolutions))
+        };
+        self.wake(woken);
+        result
+    }
+
+    /// Asks for a slot. `arrival` is the request's own: a retry keeps its place in the queue.
+    pub fn submit(
+        self: &Arc<Self>,
+        pool: PoolId,
+        strategy: StrategyId,
+        facts: Arc<RequestFacts>,
+        arrival: Time,
+    ) -> Admission {
+        let now = self.now();
+        let mut inner = self.inner.lock();
+        match inner.fleet.submit(now, pool, strategy, facts, arrival) {
+            Submit::Granted(grant) => Admission::Slot(self.slot(grant)),
+            Submit::Rejected(reason) => Admission::Refused(reason),
+            Submit::Queued(id) => {
+                let (sender, receiver) = oneshot::channel();
+                inner.waiting.insert(id, sender);
+                drop(inner);
+                self.queued.notify_one();
+                Admission::Waiting(Waiting { herd: self.clone(), id, receiver: Some(receiver) })
+            }
+        }
+    }
+
+    /// Runs the fleet's timers (queue timeouts, back-offs) for ever.
+    pub async fn tick(self: Arc<Self>) {
+        loop {
+            let deadline = self.read(Fleet::next_deadline);
+            let nap = deadline.map_or(Duration::from_secs(1), |at| (at - self.now()).min(Duration::from_secs(1)));
+            tokio::select! {
+                () = tokio::time::sleep(nap.max(Duration::from_millis(1))) => {}
+                () = self.queued.notified() => {}
+            }
+            self.change(|fleet, now| ((), fleet.tick(now)));
+        }
+    }
+
+    fn slot(self: &Arc<Self>, grant: Grant) -> Slot {
+        Slot { herd: self.clone(), grant, ended: false }
+    }
+
+    fn wake(self: &Arc<Self>, mut woken: Vec<Woken>) {
+        while let Some((sender, verdict)) = woken.pop() {
+            // A grant whose receiver is gone gives its slot straight back, which may wake others.
+            if let Err(Ok(grant)) = sender.send(verdict) {
+                drop(self.slot(grant));
+            }
+        }
+    }
+
+    fn finish(self: &Arc<Self>, grant: &Grant, outcome: Outcome, usage: &Usage) {
+        self.change(|fleet, now| ((), fleet.finish(now, grant.ticket, outcome, usage)));
+    }
+}
+
+type Woken = (oneshot::Sender<Result<Grant, Reason>>, Result<Grant, Reason>);
+
+impl Inner {
+    fn senders(&mut self, resolutions: Vec<Resolution>) -> Vec<Woken> {
+        let mut woken: Vec<Woken> = resolutions
+            .into_iter()
+            .filter_map(|resolution| Some((self.waiting.remove(&resolution.waiter)?, resolution.verdict)))
+            .collect();
+        woken.reverse(); // `wake` pops from the end: first granted, first woken
+        woken
+    }
+}
+
+/// A slot at an endpoint. Dropped without [`Slot::end`], it ends as [`Outcome::ClientGone`].
+pub struct Slot {
+    herd: Arc<Herd>,
+    grant: Grant,
+    ended: bool,
+}
+
+impl Slot {
+    /// Where, and why.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The first byte of the answer came.
+    pub fn first_token(&self) {
+        self.herd.change(|fleet, now| {
+            fleet.first_token(now, self.grant.ticket);
+            ((), Vec::new())
+        });
+    }
+
+    /// May the request be tried elsewhere after this attempt?
+    pub fn may_retry(&self, max_retries: u32) -> bool {
+        self.herd.read(|fleet| fleet.may_retry(self.grant.ticket, max_retries))
+    }
+
+    /// Gives the slot back.
+    pub fn end(mut self, outcome: Outcome, usage: &Usage) {
+        self.ended = true;
+        self.herd.finish(&self.grant, outcome, usage);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.herd.finish(&self.grant, Outcome::ClientGone, &Usage::default());
+        }
+    }
+}
+
+/// A place in the queue. Dropped, it leaves the queue.
+pub struct Waiting {
+    herd: Arc<Herd>,
+    id: WaiterId,
+    receiver: Option<oneshot::Receiver<Result<Grant, Reason>>>,
+}
+
+impl Waiting {
+    /// Waits for the slot. Cancel-safe: what the future holds comes back when it is dropped.
+    pub async fn slot(&mut self) -> Result<Slot, Reason> {
+        let Some(receiver) = self.receiver.as_mut() else { return Err(Reason::PoolGone) };
+        let verdict = receiver.await.unwrap_or(Err(Reason::PoolGone));
+        self.receiver = None;
+        verdict.map(|grant| self.herd.slot(grant))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(mut receiver) = self.receiver.take() else { return };
+        receiver.close();
+        if let Ok(Ok(grant)) = receiver.try_recv() {
+            drop(self.herd.slot(grant));
+        }
+        self.herd.change(|fleet, now| ((), fleet.cancel(now, self.id)));
+        self.herd.inner.lock().waiting.remove(&self.id);
+    }
+}

@@ -1,0 +1,149 @@
+//! Engine watches: one task per endpoint that asks the engine about itself and tells the fleet.
+//!
+//! A reload starts watches for endpoints that joined, stops those of endpoints that left, and restarts one whose way
+//! of asking changed (key, headers, engine, pace). All else goes on undisturbed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arriero_core::{EndpointId, Inventory};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::herd::Herd;
+use crate::engine::{self, Description, EngineKind, Limits, Lists, Load, Target};
+
+/// What a watch needs to know; equal = nothing to restart.
+#[derive(Clone, PartialEq)]
+pub struct WatchSpec {
+    /// Where and how to ask.
+    pub target: Target,
+    /// What the engine is said to be.
+    pub kind: EngineKind,
+    /// How often to ask.
+    pub limits: Limits,
+    /// What logs call the endpoint.
+    pub name: Arc<str>,
+}
+
+/// What an engine said of itself, kept for merged lists and the admin API.
+#[derive(Clone, Default)]
+pub struct Heard {
+    /// What it is.
+    pub description: Option<Description>,
+    /// The same in one line.
+    pub summary: String,
+    /// Its lists, as they came.
+    pub lists: Lists,
+    /// Entries of `/api/ps`, as they came.
+    pub ps: Vec<Value>,
+    /// Why the last check failed; empty if it passed.
+    pub trouble: String,
+}
+
+/// All watches, and what they heard.
+#[derive(Default)]
+pub struct Watches {
+    running: Mutex<HashMap<EndpointId, Running>>,
+    heard: Arc<Mutex<HashMap<EndpointId, Heard>>>,
+}
+
+struct Running {
+    spec: WatchSpec,
+    address: Arc<Address>,
+    /// Dropped: the tasks end.
+    _stop: watch::Sender<bool>,
+}
+
+impl Watches {
+    /// Makes the running watches those of `wanted`.
+    pub fn become_these(&self, herd: &Arc<Herd>, wanted: Vec<(EndpointId, WatchSpec, Arc<Address>)>) {
+        let mut running = self.running.lock();
+        let keep: HashSet<EndpointId> = wanted.iter().map(|(id, ..)| *id).collect();
+        running.retain(|id, _| keep.contains(id)); // a dropped `stop` ends its tasks
+        self.heard.lock().retain(|id, _| keep.contains(id));
+        for (id, spec, address) in wanted {
+            let unchanged = running
+                .get(&id)
+                .is_some_and(|watch| watch.spec == spec && Arc::ptr_eq(&watch.address, &address));
+            if !unchanged {
+                running.insert(id, self.start(herd, id, spec, address));
+            }
+        }
+    }
+
+    /// What the engine at `id` said of itself.
+    pub fn heard<R>(&self, id: EndpointId, look: impl FnOnce(&Heard) -> R) -> Option<R> {
+        self.heard.lock().get(&id).map(look)
+    }
+
+    fn start(&self, herd: &Arc<Herd>, id: EndpointId, spec: WatchSpec, address: Arc<Address>) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let sink = Arc::new(ToFleet { herd: herd.clone(), heard: self.heard.clone(), id, name: spec.name.clone() });
+        tokio::spawn(engine::watch(spec.target.clone(), spec.kind, spec.limits.clone(), sink, stopped.clone()));
+        let fresh = address.clone();
+        let mut stopped = stopped;
+        tokio::spawn(async move {
+            tokio::select! {
+                () = fresh.keep_fresh() => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        });
+        Running { spec, address, _stop: stop }
+    }
+}
+
+/// Passes on what one engine says.
+struct ToFleet {
+    herd: Arc<Herd>,
+    heard: Arc<Mutex<HashMap<EndpointId, Heard>>>,
+    id: EndpointId,
+    name: Arc<str>,
+}
+
+impl engine::Sink for ToFleet {
+    fn described(&self, description: Description, inventory: Inventory, lists: Lists) {
+        let models = match &inventory {
+            Inventory::Known(models) => format!("{} models", models.len()),
+            Inventory::Any => "any model".to_owned(),
+            Inventory::Unknown => "models unknown".to_owned(),
+        };
+        let version = description.version.as_deref().unwrap_or("");
+        let summary = format!("{} {version}, {models}", description.kind);
+        {
+            let mut heard = self.heard.lock();
+            let heard = heard.entry(self.id).or_default();
+            if heard.summary != summary {
+                log::info!("{}: {summary}", self.name);
+            }
+            *heard = Heard { description: Some(description.clone()), lists, summary, ..std::mem::take(heard) };
+        }
+        self.herd.change(|fleet, now| {
+            ((), fleet.describe(now, self.id, description.class, description.speaks, inventory))
+        });
+    }
+
+    fn probed(&self, ok: bool, why: &str) {
+        let changed = {
+            let mut heard = self.heard.lock();
+            let heard = heard.entry(self.id).or_default();
+            let changed = heard.trouble != why;
+            heard.trouble = why.to_owned();
+            changed
+        };
+        if changed && !ok {
+            log::warn!("{}: check failed: {why}", self.name);
+        } else if changed {
+            log::info!("{}: check passed", self.name);
+        }
+        self.herd.change(|fleet, now| ((), fleet.probed(now, self.id, ok)));
+    }
+
+    fn sampled(&self, load: Load) {
+        self.heard.lock().entry(self.id).or_default().ps.clone_from(&load.ps);
+        let sample = load.into_sample(self.herd.now());
+        self.herd.change(|fleet, now| ((), fleet.sample(now, self.id, sample)));
+    }
+}

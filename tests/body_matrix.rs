@@ -1,0 +1,125 @@
+//! Every way a body can arrive, at every size that has broken a proxy before: the engine must get the client's own
+//! bytes, whole, also after a retry on another engine, and with the model's name replaced where an alias says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+#[path = "common/wire.rs"]
+mod wire;
+
+use arriero_lab::http::{Fault, FaultKind, LabEngine, LabSpec};
+use arriero_lab::model::ModelSpec;
+use common::Proxy;
+use wire::{Way, body, send};
+use xxhash_rust::xxh3::xxh3_64;
+
+const KIB: usize = 1024;
+/// The default body limit.
+const LIMIT: usize = 32 * 1024 * KIB;
+const SIZES: [usize; 5] = [200, 64 * KIB - 1, 64 * KIB + 1, 1024 * KIB, 20 * 1024 * KIB];
+
+async fn engine() -> LabEngine {
+    let mut spec = LabSpec::openai(vec![ModelSpec::new("real", 1.0, 1.0, 1e6, 1e12)], 64);
+    spec.output_tokens = 1;
+    LabEngine::start(spec).await.unwrap()
+}
+
+fn config(engines: &[&LabEngine]) -> String {
+    let urls: Vec<String> = engines.iter().map(|engine| format!("{:?}", engine.url())).collect();
+    format!(
+        "pools: {{ p: {{ endpoints: [{}] }} }}\nroutes:\n  - {{ pool: p, balance: round-robin, aliases: {{ nick: real }} }}\n",
+        urls.join(", ")
+    )
+}
+
+/// What the engine must have received for a body that names `nick`.
+fn renamed(body: &[u8]) -> Vec<u8> {
+    let text = b"\"nick\"";
+    let at = body.windows(text.len()).position(|window| window == text).unwrap();
+    [&body[..at], b"\"real\"", &body[at + text.len()..]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_size_and_framing_arrives_byte_identical() {
+    let engine = engine().await;
+    let proxy = Proxy::start(&config(&[&engine])).await;
+    let mut cells = 0;
+    for size in SIZES {
+        for way in Way::ALL {
+            for (model, last) in [("real", false), ("real", true), ("nick", false), ("nick", true)] {
+                let id = format!("{size}-{way:?}-{model}-{last}");
+                let sent = body(model, size, last);
+                let expected = if model == "nick" { renamed(&sent) } else { sent.clone() };
+                let status = send(&proxy, way, "/v1/chat/completions", &sent, &id).await.status;
+                assert_eq!(status, 200, "{id}\n{}", proxy.stderr());
+                let stats = engine.stats();
+                let seen = stats.body(&id).unwrap_or_else(|| panic!("{id}: the engine saw nothing"));
+                assert_eq!((seen.length, seen.xxh3), (expected.len() as u64, xxh3_64(&expected)), "{id}");
+                cells += 1;
+            }
+        }
+    }
+    assert_eq!(cells, SIZES.len() * Way::ALL.len() * 4);
+    assert_eq!(proxy.metric("arriero_body_buffer_bytes").await, Some(0.0), "memory of bodies is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_sends_the_whole_body_again() {
+    for fault in [FaultKind::Busy, FaultKind::Reset { after_chunks: 0 }, FaultKind::Refuse] {
+        let (bad, good) = (engine().await, engine().await);
+        let proxy = Proxy::start(&config(&[&bad, &good])).await;
+        bad.set_fault(Fault::always(fault));
+        for size in SIZES {
+            for way in Way::ALL {
+                let id = format!("{fault:?}-{size}-{way:?}");
+                let sent = body("nick", size, true);
+                let answer = send(&proxy, way, "/v1/chat/completions", &sent, &id).await;
+                assert_eq!(answer.status, 200, "{id}: {}\n{}", answer.text(), proxy.stderr());
+                let expected = renamed(&sent);
+                let stats = good.stats();
+                let seen = stats.body(&id).unwrap_or_else(|| panic!("{id}: the good engine saw nothing"));
+                assert_eq!((seen.length, seen.xxh3), (expected.len() as u64, xxh3_64(&expected)), "{id}");
+            }
+        }
+        assert_eq!(proxy.in_flight().await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_the_limit_is_413_in_every_framing() {
+    let engine = engine().await;
+    let proxy = Proxy::start(&config(&[&engine])).await;
+    for way in Way::ALL {
+        let answer = send(&proxy, way, "/v1/chat/completions", &body("real", LIMIT + 1, false), "big").await;
+        assert_eq!(answer.status, 413, "{way:?}: {}", answer.text());
+        assert!(answer.text().contains("\"error\""), "{way:?}: {}", answer.text());
+    }
+    assert_eq!(engine.stats().inference, 0, "no engine saw it");
+    let fits = send(&proxy, Way::H1Length, "/v1/chat/completions", &body("real", LIMIT, false), "fits").await;
+    assert_eq!(fits.status, 200, "exactly the limit fits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_name_no_single_model_are_refused() {
+    let engine = engine().await;
+    let proxy = Proxy::start(&config(&[&engine])).await;
+    let bad: [(&str, &str); 8] = [
+        ("{", "JSON"),
+        ("[]", "object"),
+        ("x", "JSON"),
+        ("{}", "model"),
+        ("{\"model\":7}", "model"),
+        ("{\"model\":\"real\",\"model\":\"other\"}", "model"),
+        ("{\"model\":\"real\",\"Model\":\"other\"}", "model"),
+        ("{\"model\":\"real\",\"\\u006dodel\":\"other\"}", "model"),
+    ];
+    for (text, word) in bad {
+        for way in Way::ALL {
+            let answer = send(&proxy, way, "/v1/chat/completions", text.as_bytes(), "bad").await;
+            assert_eq!(answer.status, 400, "{way:?} {text}: {}", answer.text());
+            assert!(answer.text().contains(word), "{way:?} {text}: {}", answer.text());
+        }
+    }
+    let escaped = "{\"\\u006dodel\":\"r\\u0065al\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    assert_eq!(send(&proxy, Way::H1Length, "/v1/chat/completions", escaped.as_bytes(), "e").await.status, 200);
+    assert_eq!(engine.stats().inference, 1, "only the last one reached the engine");
+}

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Writes a llama-shaped GGUF model with random weights: the smallest thing that a real llama.cpp server will serve.
+
+The text it generates is noise (bytes, control characters, U+FFFD), but loading, tokenising, prefill, decode, slots and
+caches are the engine's real ones. Size dials speed: width 64 and 2 layers give 0.5 MB and thousands of tokens a second;
+width 512 and 4 layers give 43 MB and a few hundred; width 2048 and 12 layers give 2 GB and human reading speed.
+The same arguments write the same bytes.
+"""
+
+import argparse
+
+import gguf
+import numpy as np
+
+HEADS = 4
+CONTEXT_TOKENS = 32768
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+
+
+def vocabulary():
+    """Three control tokens, all 256 bytes, and the printable ASCII characters: texts, scores, types."""
+    kind = gguf.TokenType
+    tokens = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
+    kinds = [kind.UNKNOWN, kind.CONTROL, kind.CONTROL] + [kind.BYTE] * 256
+    scores = [0.0] * 3 + [-1000.0] * 256
+    for code in range(32, 127):
+        tokens.append("\u2581".encode() if code == 32 else chr(code).encode())
+        kinds.append(kind.NORMAL)
+        scores.append(-float(code - 32))
+    return tokens, scores, kinds
+
+
+def write_header(writer, name, width, layers):
+    """The model's shape and its tokenizer."""
+    tokens, scores, kinds = vocabulary()
+    writer.add_name(name)
+    writer.add_context_length(CONTEXT_TOKENS)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(width * 2)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_rope_dimension_count(width // HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(kinds)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(TEMPLATE)
+    return len(tokens)
+
+
+def write_tensors(writer, width, layers, words, seed):
+    """Random weights; the output matrix is scaled up, so that sampling has something to choose between."""
+    rng = np.random.default_rng(seed)
+
+    def noise(*shape):
+        return (rng.standard_normal(shape) * 0.05).astype(np.float32)
+
+    ones = np.ones(width, np.float32)
+    writer.add_tensor("token_embd.weight", noise(words, width))
+    writer.add_tensor("output_norm.weight", ones)
+    writer.add_tensor("output.weight", noise(words, width) * 20)
+    for layer in range(layers):
+        block = f"blk.{layer}."
+        for part in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"{block}{part}.weight", ones)
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            writer.add_tensor(f"{block}{part}.weight", noise(width, width))
+        writer.add_tensor(f"{block}ffn_gate.weight", noise(width * 2, width))
+        writer.add_tensor(f"{block}ffn_up.weight", noise(width * 2, width))
+        writer.add_tensor(f"{block}ffn_down.weight", noise(width, width * 2))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="the GGUF file to write")
+    parser.add_argument("--name", default="tiny-random", help="general.name of the model (default: %(default)s)")
+    parser.add_argument("--width", type=int, default=64, help="embedding length, a multiple of 8 (default: %(default)s)")
+    parser.add_argument("--layers", type=int, default=2, help="transformer blocks (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the weights (default: %(default)s)")
+    options = parser.parse_args()
+    if options.width < 8 or options.width % 8 or options.layers < 1:
+        parser.error("width must be a positive multiple of 8 and layers at least 1")
+    writer = gguf.GGUFWriter(options.file, "llama")
+    words = write_header(writer, options.name, options.width, options.layers)
+    write_tensors(writer, options.width, options.layers, words, options.seed)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    main()
