@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::candidates::Nobody;
+use crate::cost;
 use crate::endpoint::{Endpoint, Health, SAMPLE_LIFE_MS};
 use crate::facts::RequestFacts;
-use crate::learn;
 use crate::ledger::Ledger;
 use crate::pool::{Pool, Verdict};
 use crate::queue::Waiter;
@@ -111,8 +111,8 @@ impl Pool {
             Verdict::Start(choice) => self.grant(ledger, now, *strategy, facts, choice, *since).map(Ok),
             Verdict::Reject(reason) => Some(Err(reason)),
             Verdict::WaitFor(endpoint) => {
-                let rates = ledger.table.get(endpoint).map(|endpoint| endpoint.rates(facts.model.as_deref()));
-                self.reserved.push((endpoint, learn::work_ms(&rates.unwrap_or_default(), facts)));
+                let work_ms = ledger.table.get(endpoint).map_or(0.0, |endpoint| cost::work_ms(endpoint, facts));
+                self.reserved.push((endpoint, work_ms));
                 None
             }
             Verdict::Wait => None,

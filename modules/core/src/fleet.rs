@@ -102,19 +102,22 @@ impl Fleet {
 
     /// Lets the outcome bear on the endpoint's health. True if it changed.
     fn judge(&mut self, now: Time, attempt: &Attempt, outcome: Outcome) -> bool {
-        let (model, class) = (attempt.facts.model.as_deref(), attempt.facts.path_class);
-        let pools = self.ledger.pools_of(attempt.endpoint);
-        let others = pools.iter().filter_map(|pool| self.pools.get(pool)).flat_map(|pool| &pool.endpoints);
-        let is_last = !others
-            .filter(|id| **id != attempt.endpoint)
-            .filter_map(|id| self.ledger.table.get(*id))
-            .any(|other| other.is_ready(now) && other.speaks.contains(class) && other.can_serve(model));
+        let is_last = outcome.is_endpoint_failure() && self.is_last_for(now, attempt);
         let Ledger { table, records, .. } = &mut self.ledger;
         let (Some(endpoint), Some(record)) = (table.get_mut(attempt.endpoint), records.get_mut(&attempt.endpoint))
         else {
             return false;
         };
         record.streaks.ended(endpoint, outcome, is_last, now)
+    }
+
+    /// True if no other endpoint beside the attempt's is ready to serve such a request.
+    fn is_last_for(&self, now: Time, attempt: &Attempt) -> bool {
+        let (model, class) = (attempt.facts.model.as_deref(), attempt.facts.path_class);
+        let owners = self.ledger.pools_of(attempt.endpoint);
+        let shown = owners.iter().filter_map(|pool| self.pools.get(pool)).flat_map(|pool| &pool.endpoints);
+        let mut others = shown.filter(|id| **id != attempt.endpoint).filter_map(|id| self.ledger.table.get(*id));
+        !others.any(|other| other.is_ready(now) && other.speaks.contains(class) && other.can_serve(model))
     }
 
     /// A waiter's client left. If a slot was just granted to it, the slot is given back. Idempotent.

@@ -7,7 +7,6 @@
 
 use crate::endpoint::Rates;
 use crate::event::Usage;
-use crate::facts::{PathClass, RequestFacts};
 
 /// Share by which one request of reference length moves a figure.
 pub const ALPHA: f64 = 0.1;
@@ -36,15 +35,6 @@ pub(crate) struct Seen<'a> {
     pub(crate) alone: bool,
     /// The model had to be loaded first.
     pub(crate) cold: bool,
-}
-
-/// Work of a request in milliseconds at batch 1, without waiting and load.
-pub(crate) fn work_ms(rates: &Rates, facts: &RequestFacts) -> f64 {
-    let output = match facts.path_class {
-        PathClass::Embeddings | PathClass::Rerank | PathClass::Tokens => 0.0,
-        _ => facts.max_output.map_or(rates.output_tokens, |max| rates.output_tokens.min(f64::from(max))),
-    };
-    f64::from(facts.prompt_tokens) * rates.prefill_ms_per_token + output * rates.decode_ms_per_token
 }
 
 /// Learns. True if the attempt taught something.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::cost;
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Job};
 use crate::event::{Outcome, Usage};
 use crate::facts::RequestFacts;
@@ -92,7 +93,7 @@ impl Ledger {
                 attempt.alone = false;
             }
         }
-        let work_ms = learn::work_ms(&endpoint.rates(facts.model.as_deref()), facts);
+        let work_ms = cost::work_ms(endpoint, facts);
         let cold = found.begins_load;
         let job = Job { request: facts.clone(), local: local.clone(), started: now, first_token: None, work_ms, cold };
         endpoint.jobs.push(job);

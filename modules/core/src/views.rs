@@ -20,9 +20,9 @@ impl Fleet {
         let Some(pool) = self.pools.get_mut(&pool) else {
             return (Pick::Reject(Reason::PoolGone), Explanation::default());
         };
-        let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
+        let rng = pool.rng.clone();
         let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
-        (pool.rng, pool.hesitates) = (rng, hesitates);
+        pool.rng = rng;
         let pick = match verdict {
             Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
             Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),

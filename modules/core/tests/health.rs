@@ -102,6 +102,17 @@ fn a_busy_endpoint_is_left_alone_for_longer_and_longer() {
 }
 
 #[test]
+fn many_busy_answers_at_once_are_one() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 8)])]);
+    let grants: Vec<_> = (0..8).map(|id| bench.grant(request(id))).collect();
+    for grant in grants {
+        bench.finish(grant.ticket, Outcome::Busy);
+    }
+    bench.wait(request(9));
+    assert_eq!(bench.fleet.next_deadline(), Some(bench.now + Duration::from_secs(1)));
+}
+
+#[test]
 fn backups_serve_only_when_nobody_else_can() {
     let backup = EndpointSpec { backup: true, ..endpoint("b", 1) };
     let mut bench = Bench::new(vec![checked(vec![backup, endpoint("a", 1)])]);

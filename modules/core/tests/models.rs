@@ -72,6 +72,19 @@ fn a_sample_leads_unless_it_is_older_than_what_we_did() {
 }
 
 #[test]
+fn a_load_that_ended_after_the_sample_was_taken_stands() {
+    let mut bench = bench();
+    bench.advance(Duration::from_secs(5));
+    let grant = bench.grant(request_for(1, "m"));
+    bench.fleet.first_token(bench.now, grant.ticket);
+    sample(&mut bench, Duration::from_millis(300), &[]);
+    assert_eq!(is(&bench, "m"), RESIDENT);
+    bench.advance(Duration::from_secs(1));
+    sample(&mut bench, Duration::ZERO, &[]);
+    assert_eq!(is(&bench, "m"), ABSENT);
+}
+
+#[test]
 fn an_older_sample_than_the_one_in_hand_is_dropped() {
     let mut bench = bench();
     bench.advance(Duration::from_secs(5));

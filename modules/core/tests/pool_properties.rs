@@ -55,4 +55,22 @@ proptest! {
         }
         herd.wind_up();
     }
+
+    #[test]
+    fn the_same_seed_gives_the_same_grants_and_a_dry_run_changes_none(
+        seed in any::<u64>(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let (mut asked, mut left_alone) = (Herd::new(seed), Herd::new(seed));
+        for step in &steps {
+            asked.act(step);
+            asked.act(&Step::Explain { pool: 0, model: 1 });
+            asked.act(&Step::Explain { pool: 1, model: 0 });
+            if !matches!(step, Step::Explain { .. }) {
+                left_alone.act(step);
+            }
+        }
+        prop_assert_eq!(&asked.trace, &left_alone.trace);
+        prop_assert_eq!(asked.fleet.next_deadline(), left_alone.fleet.next_deadline());
+    }
 }

@@ -63,6 +63,8 @@ pub struct Herd {
     pub refused: u64,
     pub cancelled: u64,
     pub retried: u64,
+    /// Who was granted what, in order.
+    pub trace: Vec<(u64, Ticket, EndpointId)>,
 }
 
 impl Herd {
@@ -80,6 +82,7 @@ impl Herd {
             refused: 0,
             cancelled: 0,
             retried: 0,
+            trace: Vec::new(),
         };
         herd.apply(1, 0b111, 2, false, 0);
         herd
@@ -226,8 +229,9 @@ impl Herd {
         let applied = &self.applied.pools[&name];
         let mut facts = request(0);
         facts.model = Some(MODELS[model % 3].into());
-        let first = self.fleet.explain(self.now, applied.id, applied.strategies[0], &facts).0;
-        let second = self.fleet.explain(self.now, applied.id, applied.strategies[0], &facts).0;
+        let careless = applied.strategies[2]; // picks at random
+        let first = self.fleet.explain(self.now, applied.id, careless, &facts).0;
+        let second = self.fleet.explain(self.now, applied.id, careless, &facts).0;
         assert_eq!(first, second, "a dry run disturbed the next one");
     }
 
@@ -310,6 +314,7 @@ impl Herd {
         assert!(!waiting.facts.tried.contains(&grant.endpoint), "granted to an endpoint that failed the request");
         assert!(endpoint.can_serve(waiting.facts.model.as_deref()), "granted to an endpoint without the model");
         self.granted += 1;
+        self.trace.push((waiting.facts.id.0, grant.ticket, grant.endpoint));
         let Waiting { pool, strategy, facts, arrival, .. } = waiting;
         let ticket = grant.ticket;
         let running = Running { grant, pool, strategy, facts, arrival };

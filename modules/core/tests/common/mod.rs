@@ -34,7 +34,7 @@ pub enum Rule {
     Least,
     /// The candidate given by the request's number, free or not.
     Bound,
-    /// A random candidate, free or not, however wrong.
+    /// A random endpoint of the fleet, however wrong.
     Careless,
     /// Panics.
     Panics,
@@ -71,7 +71,10 @@ impl Strategy for Counting {
                     false => Pick::WaitFor(bound.id),
                 }
             }
-            Rule::Careless => Pick::Endpoint(EndpointId(cx.rng.u32(0..8))),
+            Rule::Careless => {
+                let all: Vec<EndpointId> = cx.table.iter().map(|endpoint| endpoint.id).collect();
+                Pick::Endpoint(all[cx.rng.usize(0..all.len())])
+            }
             Rule::Panics => panic!("this strategy always panics"),
         }
     }
