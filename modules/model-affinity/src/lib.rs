@@ -7,7 +7,7 @@
 //! endpoint are part of its load price. An engine that does not report resident models is priced as warm; missing sizes,
 //! speeds and lengths fall back on the priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
 
-use arriero_core::cost::{History, Market, Offer, Replicas, Reserved, choose, completion, is_warm, tell};
+use arriero_core::cost::{History, Market, Offer, Replicas, Reserved, choose, completion, is_warm, open, tell};
 use arriero_core::{Context, Event, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,7 @@ impl Strategy for Affinity {
         let some_cold = cx.endpoints().any(|endpoint| !is_warm(endpoint, request));
         let replicas = if some_cold { Replicas::of(cx.table) } else { Replicas::default() };
         let market = self.market(&replicas, cx);
-        let ready = cx.endpoints().filter(|endpoint| endpoint.spec.weight > 0);
-        let offers: Vec<Offer<'_>> = ready
+        let offers: Vec<Offer<'_>> = open(cx)
             .map(|endpoint| {
                 let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
                 market.add_cold(&mut price, endpoint, request);

@@ -5,7 +5,7 @@
 //! it, and its work is reserved there for those behind it. Own counts dominate; missing speeds, lengths and slots fall
 //! back on the priors named in `cost`. Weights do not scale prices: learned speeds do; weight 0 takes nothing.
 
-use arriero_core::cost::{Offer, Reserved, choose, completion, load_wait_ms, tell};
+use arriero_core::cost::{Offer, Reserved, choose, completion, load_wait_ms, open, tell};
 use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,7 @@ impl Strategy for Earliest {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let ready = cx.endpoints().filter(|endpoint| endpoint.spec.weight > 0);
-        let offers: Vec<Offer<'_>> = ready
+        let offers: Vec<Offer<'_>> = open(cx)
             .map(|endpoint| {
                 let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
                 price.load = load_wait_ms(endpoint, request, cx.now);

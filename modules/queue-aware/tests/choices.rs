@@ -70,6 +70,21 @@ fn elapsed_time_makes_waiting_cheaper() {
 }
 
 #[test]
+fn nobody_waits_for_an_engine_that_hangs() {
+    let mut stage = stage(1.0, vec![engine("fast", 10.0, 1), engine("slow", 30.0, 1)]);
+    stage.start(&request("m", 100));
+    assert_eq!(stage.pick(&request("m", 100)), Pick::WaitFor(FAST));
+    stage.pass(Duration::from_secs(30));
+    assert_eq!(stage.pick(&request("m", 100)), Pick::Endpoint(SLOW));
+}
+
+#[test]
+fn a_cap_of_none_is_not_waited_for() {
+    let stage = stage(1.0, vec![engine("closed", 1.0, 0), engine("slow", 30.0, 1)]);
+    assert_eq!(stage.pick(&request("m", 100)), Pick::Endpoint(SLOW));
+}
+
+#[test]
 fn unequal_speeds_share_by_speed() {
     let mut stage = stage(0.5, vec![engine("fast", 5.0, 64), engine("slow", 20.0, 64)]);
     for engine in [FAST, SLOW] {

@@ -11,8 +11,8 @@
 //!
 //! If our own cap holds the request back, the wait is at least that until a slot of the cap frees, over all runners and
 //! the loads that go on (for a request that must load itself those are in its `load` term).
-//! `remaining` of a job is its estimated work less what it got since it began, at least a quarter of it: the estimate is
-//! a mean, and a job that outlives it is long. Missing: slots unknown = 1; others' jobs count as half done.
+//! `remaining` of a job is its estimated work less what it got since it began, at least a quarter of either: the estimate
+//! is a mean, a job that outlives it is long, and one that hangs must not look as if it ended soon. Missing: slots unknown = 1; others' jobs count as half done.
 
 use crate::endpoint::{Endpoint, Job};
 use crate::facts::RequestFacts;
@@ -23,7 +23,7 @@ use super::{Price, Reserved, local, work};
 
 /// `beta`: what each further job of a batch adds to the time of all.
 const CROWDING: f64 = 0.25;
-/// The least share of a job's work that is taken to remain.
+/// The least share of a job's work, estimated or done, that is taken to remain.
 const LEAST_REMAINING: f64 = 0.25;
 /// The share of others' jobs that is taken to remain.
 const OTHERS_REMAINING: f64 = 0.5;
@@ -126,13 +126,16 @@ pub(super) fn runners(endpoint: &Endpoint, now: Time) -> Vec<Runner<'_>> {
 /// What remains of a job that has a slot. The first token of a stream tells exactly where the prompt ended; until then
 /// (and for answers in one piece) the time since the start is taken, less the load that it paid for.
 fn remaining(endpoint: &Endpoint, job: &Job, slowdown: f64, now: Time) -> f64 {
-    let least = job.work_ms * LEAST_REMAINING;
     let decode = work(endpoint, &job.request).decode_ms.min(job.work_ms);
     if let Some(first) = job.first_token {
-        return (decode - now.millis_since(first) / slowdown).max(decode * LEAST_REMAINING);
+        return rest(decode, now.millis_since(first) / slowdown);
     }
     let load = job.local.as_deref().filter(|_| job.cold).map_or(0.0, |local| super::load_ms(endpoint, local));
-    let worked = (now.millis_since(job.started) - load).max(0.0) / slowdown;
-    let at_least = if job.request.stream { least.max(decode) } else { least };
-    (job.work_ms - worked).max(at_least)
+    let rest = rest(job.work_ms, (now.millis_since(job.started) - load).max(0.0) / slowdown);
+    if job.request.stream { rest.max(decode) } else { rest }
+}
+
+/// What is left of the estimated work after `done`.
+fn rest(work: f64, done: f64) -> f64 {
+    (work - done).max(LEAST_REMAINING * work.max(done))
 }

@@ -81,8 +81,10 @@ fn a_queue_waits_for_all_before_it() {
     near(price(&engine, "m").wait, 3.0 * 1100.0);
     engine.jobs[0].first_token = Some(Time(NOW.0 - 600_000));
     near(price(&engine, "m").wait, 400.0 + 2.0 * 1100.0);
-    engine.jobs[0].first_token = Some(Time::ZERO);
+    engine.jobs[0].first_token = Some(Time(NOW.0 - 900_000));
     near(price(&engine, "m").wait, 250.0 + 2.0 * 1100.0);
+    engine.jobs[0].first_token = Some(Time(NOW.0 - 40_000_000));
+    near(price(&engine, "m").wait, 10_000.0 + 2.0 * 1100.0);
 }
 
 #[test]
