@@ -227,3 +227,35 @@ fn blocks_of(text: &str) -> Vec<u64> {
     };
     text.as_bytes().chunks_exact(BLOCK_TOKENS * 4).scan(0, chain).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_takes_numbers_and_units() {
+        let cases = [
+            (json!(0), Some(Duration::ZERO)),
+            (json!(90), Some(Duration::from_secs(90))),
+            (json!("10m"), Some(Duration::from_secs(600))),
+            (json!("500ms"), Some(Duration::from_millis(500))),
+            (json!(-1), Some(Duration::MAX)),
+            (json!("-1m"), Some(Duration::MAX)),
+            (json!("soon"), None),
+            (json!(""), None),
+            (json!(null), None),
+        ];
+        for (value, wanted) in cases {
+            assert_eq!(keep_alive(&value), wanted, "{value}");
+        }
+    }
+
+    #[test]
+    fn prompts_that_begin_alike_share_leading_blocks() {
+        let begin = "x".repeat(3 * BLOCK_TOKENS * 4);
+        let (first, second) = (blocks_of(&format!("{begin}{begin}")), blocks_of(&format!("{begin}{}", "y".repeat(64))));
+        assert_eq!((first.len(), second.len()), (6, 4));
+        assert_eq!(first[..3], second[..3]);
+        assert_ne!(first[3], second[3]);
+    }
+}

@@ -1,7 +1,8 @@
 //! An Ollama-like engine: slots per model, a bounded queue for cold models, one load at a time, its own eviction order.
 //!
-//! A job for a resident model goes straight to its runner's FIFO, unbounded. Any other enters the pending queue (full:
-//! rejected), which is served from the head only: load if there is room, else throw out a victim and look again.
+//! A job for a resident model goes straight to its runner's FIFO, unbounded. Any other, also one whose model is loading
+//! just now, enters the pending queue (full: rejected), which is served from the head only: load if there is room, else
+//! throw out a victim and look again.
 //! Victim: of the runners ordered by shortest keep_alive, then catalogue place, the first idle one; if none is idle,
 //! the first, and everything pending waits until it drains. Load time = file_GB / load_gb_per_s + load_fixed.
 //! Runners at work share the engine equally. A model larger than the VRAM loads alone.
@@ -212,7 +213,7 @@ impl EngineModel for Ollama {
         let timing = Timing { submitted: now, ready: now, started: now, first_token: now, done: now, cached_tokens: 0 };
         let (id, model) = (job.id, job.model);
         let queued = Queued { job, timing };
-        if let Some(runner) = self.runner_of(model) {
+        if let Some(runner) = self.runner_of(model).filter(|runner| runner.ready) {
             runner.enqueue(queued);
         } else if self.pending.len() >= self.spec.max_queue {
             return self.tell(What::Rejected(id));

@@ -192,3 +192,72 @@ fn vllm_skips_cached_blocks_and_preempts_the_newest() {
     assert!(readings.prefix_hits >= 96, "the second finds six blocks of 16: {readings:?}");
     assert_eq!((readings.running, readings.waiting, readings.kv_used), (0, 0, 0.0));
 }
+
+/// Random jobs and cancels: limits hold at every event, moments never go back, and each job ends exactly once.
+fn soak(engine: &mut dyn EngineModel, seed: u64, check: impl Fn(&Readings)) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut open = std::collections::BTreeSet::new();
+    let (mut at, mut last) = (0.0, Time::ZERO);
+    for id in 0..2000 {
+        at += random.f64() * 0.8;
+        while let Some(next) = engine.next_event().filter(|&next| next < seconds(at)) {
+            for event in engine.advance(next) {
+                assert!(event.at >= last, "time goes back at {event:?}");
+                last = event.at;
+                if let What::Done(job, _) | What::Rejected(job) = event.what {
+                    assert!(open.remove(&job), "job {job} ended twice or after its cancel");
+                }
+            }
+            check(&engine.readings());
+        }
+        let blocks = (0..random.u64(0..6)).collect();
+        let (prompt_tokens, output_tokens) = (random.u32(0..3000), random.u32(0..200));
+        let model = random.usize(..4);
+        engine.submit(seconds(at), Job { id, model, prompt_tokens, output_tokens, keep_alive: None, blocks });
+        open.insert(id);
+        if random.f64() < 0.2
+            && let Some(&victim) = open.iter().nth(random.usize(..open.len()))
+            && engine.cancel(seconds(at), victim)
+        {
+            open.remove(&victim);
+        }
+    }
+    while let Some(next) = engine.next_event() {
+        for event in engine.advance(next) {
+            if let What::Done(job, _) | What::Rejected(job) = event.what {
+                assert!(open.remove(&job), "job {job} ended twice or after its cancel");
+            }
+        }
+    }
+    assert!(open.is_empty(), "lost jobs: {open:?}");
+    let readings = engine.readings();
+    assert_eq!((readings.running, readings.waiting), (0, 0));
+}
+
+#[test]
+fn an_ollama_keeps_its_limits_and_loses_no_job() {
+    let sizes = [5.0, 9.0, 12.0, 30.0];
+    for seed in 0..4 {
+        let models = sizes.iter().map(|&size| model("m", size)).collect();
+        let spec = OllamaSpec { slots: 2, max_queue: 20, ..OllamaSpec::new(models) };
+        soak(&mut Ollama::new(spec), seed, |readings| {
+            let used: f64 = readings.resident.iter().map(|resident| sizes[resident.model]).sum();
+            assert!(used <= 24.0 || readings.resident.len() == 1, "{readings:?}");
+            assert!(readings.resident.len() <= 3, "{readings:?}");
+            assert!(readings.running <= 2 * readings.resident.len(), "{readings:?}");
+            assert!(readings.resident.iter().filter(|resident| !resident.ready).count() <= 1, "{readings:?}");
+        });
+    }
+}
+
+#[test]
+fn a_vllm_keeps_its_limits_and_loses_no_job() {
+    for seed in 0..4 {
+        let models = (0..4).map(|_| model("m", 1.0)).collect();
+        let spec = VllmSpec { max_sequences: 8, kv_tokens: 9000, prefix_blocks: 4, ..VllmSpec::l4_8b(models) };
+        soak(&mut Vllm::new(spec), seed, |readings| {
+            assert!(readings.running <= 8, "{readings:?}");
+            assert!(readings.prefix_hits <= readings.prefix_queries, "{readings:?}");
+        });
+    }
+}
