@@ -55,7 +55,10 @@ fn decode<M: Module>(document: &mut Document<'_>, path: &[String]) -> Option<Bal
         return None;
     }
     let built = balance::<M>(&options);
-    built.map_err(|error| document.at_key(path, format!("`{}`: {error}", M::NAME)).allowed = None).ok()
+    if let Err(error) = &built {
+        document.at_key(path, format!("`{}`: {error}", M::NAME));
+    }
+    built.ok()
 }
 
 /// Options travel as JSON, so that a strategy can be made as often as it is needed; made once here, so that it can.
