@@ -49,13 +49,14 @@ pub fn builtin() -> Vec<ModuleEntry> {
     ]
 }
 
+/// What is sound of the options is built even if some of them could not be read: a range error is not to wait for that.
 fn decode<M: Module>(document: &mut Document<'_>, path: &[String]) -> Option<BalancePlan> {
     let options = document.read_at::<M::Options>(path)?;
-    if document.is_damaged(path) {
-        return None;
-    }
     let built = balance::<M>(&options);
-    built.map_err(|error| document.at_key(path, format!("`{}`: {error}", M::NAME)).allowed = None).ok()
+    if let Err(error) = &built {
+        document.at_key(path, format!("`{}`: {error}", M::NAME));
+    }
+    built.ok().filter(|_| !document.is_damaged(path))
 }
 
 /// Options travel as JSON, so that a strategy can be made as often as it is needed; made once here, so that it can.

@@ -112,6 +112,7 @@ broken! {
     option_unknown: with_pool("routes:\n  - pool: home\n    balance:\n      model-affinity:\n        kapa: 3\n");
     option_of_wrong_type: with_pool("routes:\n  - pool: home\n    balance: { model-affinity: { kappa: high } }\n");
     option_out_of_range: with_pool("routes:\n  - { pool: home, balance: { model-affinity: { kappa: 11 } } }\n");
+    option_unknown_and_out_of_range: with_pool("routes:\n  - { pool: home, balance: { model-affinity: { kappa: -3, kapa: 1 } } }\n");
     option_unknown_variant: with_pool("routes:\n  - { pool: home, balance: { model-affinity: { evict: all } } }\n");
     option_nested: with_pool("routes:\n  - pool: home\n    balance:\n      model-affinity:\n        terms:\n          - { name: a, ms: 5, s: 1 }\n          - { ms: 5 }\n          - { name: b, ms: x }\n");
     options_missing: with_pool("routes:\n  - { pool: home, balance: { model-affinity: } }\n");

@@ -175,7 +175,13 @@ fn the_schema_knows_the_modules_and_their_options() {
     let schema = schema(&modules::all());
     let balance = schema.pointer("/$defs/Balance/anyOf").expect("the forms of balance");
     assert_eq!(balance[0]["enum"], serde_json::json!(["least-connection", "model-affinity", "auto"]));
+    let weight = schema.pointer("/$defs/Endpoint/properties/weight").expect("the weight");
+    assert_eq!((&weight["type"], &weight["maximum"]), (&"integer".into(), &256.into()));
+    for (what, key) in [("Endpoint", "url"), ("Route", "pool"), ("Listener", "bind")] {
+        assert_eq!(schema.pointer(&format!("/$defs/{what}/required")), Some(&serde_json::json!([key])));
+    }
     let text = schema.to_string();
+    assert!(!text.contains("null"), "{text}");
     assert!(text.contains("How much dearer a wait is than a load."), "{text}");
     for key in ["listen", "pools", "routes", "between_chunks", "max_in_flight", "api_key_file", "default_model"] {
         assert!(text.contains(&format!("\"{key}\"")), "{key}");

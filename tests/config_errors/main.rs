@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod damage;
 mod good;
 mod many;
 mod modules;

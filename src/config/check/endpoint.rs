@@ -145,8 +145,12 @@ fn headers(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) -> Vec
     for (name, value) in &yaml.headers {
         let at = origin.of(text, &["headers", name]);
         match header(name, value) {
-            Ok((name, value)) => drop(all.insert(name, value)),
-            Err(error) => drop(text.at_key(&at, error).allowed.take()),
+            Ok((name, value)) => {
+                all.insert(name, value);
+            }
+            Err(error) => {
+                text.at_key(&at, error);
+            }
         }
     }
     if let Some(file) = &yaml.headers_file {
@@ -159,8 +163,12 @@ fn headers(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) -> Vec
             }
             let pair = line.split_once(':').ok_or_else(|| "it is not `name: value`".to_string());
             match pair.and_then(|(name, value)| header(name.trim(), value.trim())) {
-                Ok((name, value)) => drop(all.insert(name, value)),
-                Err(error) => drop(text.at(&at, format!("line {} of `{file}`: {error}", index + 1)).allowed.take()),
+                Ok((name, value)) => {
+                    all.insert(name, value);
+                }
+                Err(error) => {
+                    text.at(&at, format!("line {} of `{file}`: {error}", index + 1));
+                }
             }
         }
     }

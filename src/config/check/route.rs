@@ -229,7 +229,9 @@ fn allow(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route) -> BTreeSet<&'s
     let mut allowed = BTreeSet::new();
     for (index, name) in text.sound_items(&list).into_iter().zip(&yaml.allow) {
         match CONTROL_NAMES.iter().find(|family| *family == name) {
-            Some(family) => drop(allowed.insert(*family)),
+            Some(family) => {
+                allowed.insert(*family);
+            }
             None => {
                 let finding = text.at(
                     &below(&list, &index.to_string()),

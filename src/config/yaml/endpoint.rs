@@ -53,6 +53,7 @@ macro_rules! endpoint_options {
             pub engine: Option<Engine>,
             /// Its share of the work, 0-256; 0 takes no new work. Default 1.
             #[serde(default)]
+            #[schemars(range(max = 256))]
             pub weight: Option<u32>,
             /// Used only when no other endpoint can serve. Default false.
             #[serde(default)]
@@ -62,6 +63,7 @@ macro_rules! endpoint_options {
             pub max_in_flight: Option<InFlight>,
             /// How many requests the engine works on at once, where it does not tell.
             #[serde(default)]
+            #[schemars(range(min = 1))]
             pub slots: Option<u32>,
             /// Memory for models, like `12GiB`.
             #[serde(default)]
@@ -97,7 +99,6 @@ endpoint_options! {
     /// One endpoint.
     Endpoint {
         /// Scheme, host, port and base path, like `http://127.0.0.1:11434`. It belongs to one pool only. Required.
-        #[serde(default)]
         #[schemars(required)]
         url: Option<String>,
         /// Its name in logs, headers and metrics, and its identity. Default: the URL.

@@ -76,8 +76,10 @@ pub struct Checks {
     /// Time between two checks. Default 2s.
     pub every: Option<Span>,
     /// Good checks in a row that bring an endpoint up. Default 2.
+    #[schemars(range(min = 1, max = 100))]
     pub rise: Option<u32>,
     /// Bad checks in a row that take it down. Default 3.
+    #[schemars(range(min = 1, max = 100))]
     pub fall: Option<u32>,
     /// The longest that one check may take. Default 2s.
     pub timeout: Option<Span>,

@@ -61,7 +61,6 @@ pub struct Included {
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// Address and port, like `0.0.0.0:11434`. Required.
-    #[serde(default)]
     #[schemars(required)]
     pub bind: Option<String>,
 }
@@ -133,6 +132,7 @@ pub struct Pool {
     /// Where requests wait while no endpoint is free.
     pub queue: Queue,
     /// How often a request that failed before its first response byte is tried on another endpoint. Default 2.
+    #[schemars(range(max = 10))]
     pub retries: Option<u32>,
     /// Timeouts towards the engines.
     pub timeouts: PoolTimeouts,

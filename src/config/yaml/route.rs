@@ -20,7 +20,6 @@ pub struct Route {
     #[serde(rename = "match", default)]
     pub matches: Match,
     /// The pool that serves it. Required.
-    #[serde(default)]
     #[schemars(required)]
     pub pool: Option<String>,
     /// The module that chooses: its name, or `{ name: { options } }`. Default `auto`.
