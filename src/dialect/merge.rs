@@ -16,7 +16,7 @@ use super::paths::Dialect;
 /// One engine's raw list and the public names of its models.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// The JSON as the engine gave it.
+    /// The JSON as the engine gave it, or the bare array of its entries.
     pub list: &'a Value,
     /// An engine's name for a model -> what clients call it (several, or none to hide it).
     pub public: &'a dyn Fn(&str) -> Vec<String>,

@@ -42,6 +42,7 @@ fn odd_lists_spoil_nothing() {
     let merged = models(&sources(&lists), Dialect::OpenAi);
     let tag = json!({"id": "t:latest", "object": "model", "created": 60, "owned_by": "library"});
     assert_eq!(merged["data"], json!([{"id": "a", "object": "model"}, tag]));
+    assert_eq!(models(&sources(&[json!([{"id": "bare"}])]), Dialect::OpenAi)["data"][0]["id"], "bare");
     assert_eq!(models(&[], Dialect::OpenAi), json!({"object": "list", "data": []}));
     assert_eq!(tags(&sources(&[json!(1), json!({"models": null})])), json!({"models": []}));
 }
