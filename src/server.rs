@@ -67,7 +67,7 @@ impl Service for Main {
         let plain = Arc::new(http_proxy(&self.conf, Proxy(gateway.clone())));
         let h2c = Arc::new(with_h2c(http_proxy(&self.conf, Proxy(gateway.clone()))));
         for listener in &snapshot.plan.listeners {
-            let app = App { proxy: if &*listener.name == "h2" { h2c.clone() } else { plain.clone() }, gateway: gateway.clone() };
+            let app = App { proxy: if listener.h2c { h2c.clone() } else { plain.clone() }, gateway: gateway.clone() };
             let mut service = listening::Service::new(listener.name.to_string(), app);
             // Small connection buffers: 28 KiB instead of 85 KiB for each idle connection.
             let buffer = L4BufferSettings::new(4096, 1460);

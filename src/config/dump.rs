@@ -21,9 +21,9 @@ impl Plan {
     pub fn dump(&self) -> String {
         let dump = Dump {
             listeners: Rows(
-                self.listeners.iter().map(|one| (&*one.name, Bind { bind: one.bind.to_string() })).collect(),
+                self.listeners.iter().map(|one| (&*one.name, Bind { bind: one.bind.to_string(), h2c: one.h2c })).collect(),
             ),
-            admin: self.admin.map(|bind| Bind { bind: bind.to_string() }),
+            admin: self.admin.map(|bind| Bind { bind: bind.to_string(), h2c: false }),
             pools: Rows(self.pools.iter().map(|pool| (&*pool.name, Pool::of(pool))).collect()),
             routes: self.routes.iter().map(|route| Route::of(route, &self.pools)).collect(),
             headers: Headers::of(self.headers),
@@ -81,6 +81,8 @@ struct Dump<'p> {
 #[derive(Serialize)]
 struct Bind {
     bind: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    h2c: bool,
 }
 
 #[derive(Serialize)]

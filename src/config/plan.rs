@@ -44,6 +44,8 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     /// Its address; port 0 = any free one.
     pub bind: SocketAddr,
+    /// HTTP/2 without TLS is taken too.
+    pub h2c: bool,
 }
 
 /// One pool.

@@ -15,7 +15,7 @@ use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, local, reply, shim};
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
-use crate::dialect::fields::{FieldError, Scanner};
+use crate::dialect::fields::Scanner;
 use crate::dialect::info::RequestInfo;
 use crate::dialect::paths::{Dialect, EndpointKind};
 
@@ -80,6 +80,8 @@ async fn examine(
     let facts = facts(ctx, session, plan, &info)?;
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();
+    // What was judged is what the engine sees: a known path goes out in its canonical form.
+    ctx.path = matches!(info.kind, EndpointKind::Route(_)).then(|| info.path.clone());
     let total = snapshot.plan.pools[plan.pool].timeouts.total;
     ctx.control = Arc::new(shim::Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
@@ -132,11 +134,7 @@ fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
             Refusal::new(ErrorKind::RequestTimeout, "the body stopped coming")
         }
         BodyError::Fields(error) => {
-            let kind = match error {
-                FieldError::DuplicateModel { .. } => ErrorKind::DuplicateModel,
-                _ => ErrorKind::InvalidRequest,
-            };
-            Refusal::new(kind, error.to_string())
+            Refusal::new(ErrorKind::from(&error), error.to_string())
         }
     };
     Stop::Refused(refusal)
@@ -162,7 +160,7 @@ fn find_route(session: &Session, ctx: &Ctx, info: &RequestInfo) -> Result<usize,
 }
 
 fn missing_model() -> Refusal {
-    Refusal::new(ErrorKind::MissingModel, "the request names no model; put `\"model\": \"...\"` in its JSON body")
+    Refusal::new(ErrorKind::MissingModel, errors::MISSING_MODEL)
 }
 
 /// What a strategy may know, the route's alias and default applied.

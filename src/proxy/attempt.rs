@@ -114,7 +114,7 @@ fn set_body(ctx: &mut Ctx, slot: &Slot) {
 pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
     let path_and_query = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
-    let mut target = join(&upstream.base_path, path);
+    let mut target = join(&upstream.base_path, ctx.path.as_deref().unwrap_or(path));
     if let Some(query) = query {
         target.push('?');
         target.push_str(query);

@@ -33,6 +33,8 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Index of the route in the plan.
     pub route: Option<usize>,
+    /// The canonical path, where the engine is to see that one.
+    pub path: Option<String>,
     /// The model as the client named it.
     pub model: Option<Arc<str>>,
     /// What the strategy knows.

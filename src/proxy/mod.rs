@@ -101,6 +101,7 @@ impl ProxyHttp for Proxy {
             wall: SystemTime::now(),
             dialect: Dialect::default(),
             route: None,
+            path: None,
             model: None,
             facts: Arc::new(RequestFacts::default()),
             body: Bytes::new(),

@@ -32,7 +32,7 @@ impl Proxy {
         Proxy::start_with(rest, true).await
     }
 
-    /// Starts without waiting for `/ready`: for configurations whose engines are down.
+    /// Starts without waiting for the engines: for configurations whose engines are down.
     pub async fn start_degraded(rest: &str) -> Proxy {
         Proxy::start_with(rest, false).await
     }
@@ -53,12 +53,15 @@ impl Proxy {
             .stderr(errors)
             .spawn()
             .unwrap();
-        let path = if ready { "ready" } else { "health" };
-        let url = proxy.admin(path);
+        let url = proxy.admin("api/health");
         let mut up = false;
         let start = Instant::now();
         while !up && start.elapsed() < PATIENCE && proxy.child.try_wait().unwrap().is_none() {
-            up = reqwest_client().get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+            let report = match reqwest_client().get(&url).send().await {
+                Ok(answer) => answer.json::<Value>().await.unwrap_or_default(),
+                Err(_) => Value::Null,
+            };
+            up = report["status"] == "ok" || !ready && report.is_object();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(up, "the proxy did not get ready:\n{}", proxy.stderr());
@@ -70,7 +73,7 @@ impl Proxy {
     /// Replaces the configuration file.
     pub fn write_config(&self, rest: &str) {
         let head = format!(
-            "listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\" }}\n\
+            "listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\", h2c: true }}\n\
              admin: {{ bind: \"127.0.0.1:{}\" }}\naccess_log: {{ file: {:?} }}\n",
             self.port,
             self.h2_port,

@@ -21,7 +21,7 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
             texts[0].at_key(&at, "`listen` is short for one listener; here `listeners` names them too").hint =
                 Some("move this address into `listeners`".into());
         }
-        add(&mut listeners, &mut texts[0], &at, "default", listen);
+        add(&mut listeners, &mut texts[0], &at, "default", listen, false);
     }
     for Item { text, path, yaml } in items {
         let text = &mut texts[text];
@@ -30,7 +30,7 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
         names.check(text, &path, &name, &format!("two listeners are called `{name}`"));
         let at = below(&path, "bind");
         match yaml.bind {
-            Some(bind) => add(&mut listeners, text, &at, &name, &bind),
+            Some(bind) => add(&mut listeners, text, &at, &name, &bind, yaml.h2c),
             None if text.is_broken(&at) => {}
             None => text.at(&path, format!("listener `{name}` has no `bind`")).hint = Some(EXAMPLE.into()),
         }
@@ -54,10 +54,10 @@ pub(super) fn admin(main: &yaml::Config, listeners: &Placed, texts: Texts<'_, '_
     Some(bind)
 }
 
-fn add(listeners: &mut Placed, text: &mut Document<'_>, at: &Path, name: &str, bind: &str) {
+fn add(listeners: &mut Placed, text: &mut Document<'_>, at: &Path, name: &str, bind: &str, h2c: bool) {
     let Some(bind) = address(text, at, bind) else { return };
     collide(text, at, bind, listeners);
-    listeners.push((text.line_of(at), ListenerPlan { name: name.into(), bind }));
+    listeners.push((text.line_of(at), ListenerPlan { name: name.into(), bind, h2c }));
 }
 
 fn address(text: &mut Document<'_>, at: &Path, written: &str) -> Option<SocketAddr> {

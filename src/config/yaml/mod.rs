@@ -63,6 +63,10 @@ pub struct Listener {
     /// Address and port, like `0.0.0.0:11434`. Required.
     #[schemars(required)]
     pub bind: Option<String>,
+    /// Also take HTTP/2 without TLS (prior knowledge). Default false: with it, an HTTP/1 client that sends nothing
+    /// is waited for without a limit.
+    #[serde(default)]
+    pub h2c: bool,
 }
 
 /// The admin listener.
