@@ -73,8 +73,14 @@ pub struct Line<'a> {
 
 /// The log: cheap to share.
 pub struct AccessLog {
-    sender: Option<SyncSender<Vec<u8>>>,
+    sender: Option<SyncSender<Message>>,
     dropped: AtomicU64,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answer when everything before is written.
+    Flush(SyncSender<()>),
 }
 
 /// Lines that may wait for the writer.
@@ -88,16 +94,24 @@ impl AccessLog {
 
     /// Writes to `out` from a thread of its own, which ends with the log.
     pub fn to(mut out: Box<dyn Write + Send>) -> std::io::Result<AccessLog> {
-        let (sender, lines) = sync_channel::<Vec<u8>>(WAITING_LINES);
+        let (sender, messages) = sync_channel::<Message>(WAITING_LINES);
         std::thread::Builder::new().name("access-log".into()).spawn(move || {
-            while let Ok(line) = lines.recv() {
-                let mut failed = out.write_all(&line).is_err();
-                while let Ok(line) = lines.try_recv() {
-                    failed |= out.write_all(&line).is_err();
+            while let Ok(first) = messages.recv() {
+                let more = std::iter::from_fn(|| messages.try_recv().ok()).take(WAITING_LINES);
+                let batch = std::iter::once(first).chain(more);
+                let mut done = Vec::new();
+                let mut written = Ok(());
+                for message in batch {
+                    match message {
+                        Message::Line(line) => written = written.and_then(|()| out.write_all(&line)),
+                        Message::Flush(answer) => done.push(answer),
+                    }
                 }
-                failed |= out.flush().is_err();
-                if failed {
-                    log::debug!("access log cannot be written");
+                if let Err(error) = written.and_then(|()| out.flush()) {
+                    log::debug!("the access log cannot be written: {error}");
+                }
+                for answer in done {
+                    let _ = answer.send(());
                 }
             }
         })?;
@@ -109,8 +123,17 @@ impl AccessLog {
         let Some(sender) = &self.sender else { return };
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
-        if let Err(TrySendError::Full(_)) = sender.try_send(text) {
+        if let Err(TrySendError::Full(_)) = sender.try_send(Message::Line(text)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns when all lines so far are written, or after a second.
+    pub fn flush(&self) {
+        let Some(sender) = &self.sender else { return };
+        let (answer, answered) = sync_channel(1);
+        if sender.try_send(Message::Flush(answer)).is_ok() {
+            let _ = answered.recv_timeout(std::time::Duration::from_secs(1));
         }
     }
 
