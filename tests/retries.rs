@@ -175,3 +175,19 @@ async fn many_failures_at_once_do_not_multiply() {
     assert!(asked <= (REQUESTS + REQUESTS * 2 / 5) as u64, "{asked} requests reached the engines");
     assert_eq!(proxy.in_flight().await, 0);
 }
+
+/// The engine that answers in the second attempt did well: it goes on taking work at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_helped_out_is_not_blamed() {
+    let (bad, good) = (start(openai(&["m"], FAST)).await, start(openai(&["m"], FAST)).await);
+    let proxy = Proxy::start(&config(&[&bad, &good], "", "balance: round-robin")).await;
+    bad.set_fault(Fault::always(FaultKind::Busy));
+    for nth in 0..6 {
+        let id = format!("n-{nth}");
+        let (status, text) = whole(post(proxy.url(CHAT), &id, &ask("m", false, 1)).await).await;
+        assert_eq!(status, 200, "{id}: {text}");
+        let line = proxy.line(&id).await;
+        assert!(line["queue_ms"].as_f64().unwrap() < 500.0, "a back-off takes a second: {line}");
+    }
+    assert_eq!(good.stats().completed, 6);
+}
