@@ -9,13 +9,16 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use serde_json::json;
+
+/// What an answer is made of, piece by piece.
+pub type Pieces = UnboundedSender<Result<Bytes, std::io::Error>>;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -80,14 +83,23 @@ impl Scripted {
     }
 
     /// One answer with this content type; its pieces are sent by the test. An error piece cuts the connection.
-    pub async fn streaming(content_type: &'static str) -> (Scripted, UnboundedSender<Result<Bytes, std::io::Error>>) {
+    pub async fn streaming(content_type: &'static str) -> (Scripted, Pieces) {
+        Scripted::dictated(vec![("content-type", content_type)]).await
+    }
+
+    /// The same with any headers.
+    pub async fn dictated(headers: Vec<(&'static str, &'static str)>) -> (Scripted, Pieces) {
         let (sender, pieces) = unbounded();
         let once: Mutex<Option<UnboundedReceiver<_>>> = Mutex::new(Some(pieces));
         let engine = Scripted::start(move |_| {
             let Some(pieces) = once.lock().unwrap().take() else {
                 return StatusCode::SERVICE_UNAVAILABLE.into_response();
             };
-            ([("content-type", content_type)], Body::from_stream(pieces)).into_response()
+            let mut answer = Response::new(Body::from_stream(pieces));
+            for (name, value) in &headers {
+                answer.headers_mut().insert(*name, HeaderValue::from_static(value));
+            }
+            answer
         });
         (engine.await, sender)
     }
