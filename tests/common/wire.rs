@@ -39,9 +39,15 @@ impl Answer {
 /// A chat body of exactly `size` bytes with its model as first or last key.
 pub fn body(model: &str, size: usize, last: bool) -> Vec<u8> {
     let (before, after) = if last {
-        ("{\"messages\":[{\"role\":\"user\",\"content\":\"".to_owned(), format!("\"}}],\"max_tokens\":1,\"model\":\"{model}\"}}"))
+        (
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"".to_owned(),
+            format!("\"}}],\"max_tokens\":1,\"model\":\"{model}\"}}"),
+        )
     } else {
-        (format!("{{\"model\":\"{model}\",\"max_tokens\":1,\"messages\":[{{\"role\":\"user\",\"content\":\""), "\"}]}".to_owned())
+        (
+            format!("{{\"model\":\"{model}\",\"max_tokens\":1,\"messages\":[{{\"role\":\"user\",\"content\":\""),
+            "\"}]}".to_owned(),
+        )
     };
     let filler = size.checked_sub(before.len() + after.len()).expect("size leaves room for the keys");
     [before.into_bytes(), vec![b'a'; filler], after.into_bytes()].concat()
