@@ -104,7 +104,8 @@ fn local(ask: Ask, random: &mut fastrand::Rng) -> Ask {
 
 /// What no engine should see.
 fn mistaken(ask: Ask, random: &mut fastrand::Rng) -> Ask {
-    let unknown = Bytes::from_static(br#"{"model":"none-such","messages":[{"role":"user","content":"?"}],"prompt":"?"}"#);
+    let unknown =
+        Bytes::from_static(br#"{"model":"none-such","messages":[{"role":"user","content":"?"}],"prompt":"?"}"#);
     let cut = Bytes::from_static(br#"{"model":"small","messages":[{"#);
     let (path, api, body, status) = match random.u32(..6) {
         0 => ("/v1/chat/completions", Api::OpenAi, unknown, 404),
@@ -117,7 +118,7 @@ fn mistaken(ask: Ask, random: &mut fastrand::Rng) -> Ask {
     Ask { wish: Wish::Error(status), path, api, body, ..ask }
 }
 
-/// Paths, and whether every engine of `herd` serves them. `narrow` has an engine for the first three only.
+/// `narrow` has an engine for OpenAI's paths only; `talk` is where Anthropic's are served, `only-a` on one engine.
 fn inference(ask: Ask, random: &mut fastrand::Rng, padding: usize) -> Ask {
     let narrow = ask.route == "narrow";
     let (path, api, field) = match random.u32(..if narrow { 6 } else { 12 }) {
@@ -129,6 +130,7 @@ fn inference(ask: Ask, random: &mut fastrand::Rng, padding: usize) -> Ask {
         _ => ("/v1/messages", Api::Anthropic, "messages"),
     };
     let model = match (random.u32(..20), field) {
+        _ if api == Api::Anthropic => "talk",
         (0, "messages") if !narrow => "only-a",
         (1..6, _) => "big",
         _ => "small",

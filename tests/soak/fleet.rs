@@ -57,10 +57,11 @@ async fn member(name: &'static str, spec: LabSpec, caps: [u32; 2]) -> Member {
 
 /// Starts the engines.
 pub async fn start() -> Vec<Member> {
-    let batching = VllmSpec { base_ms: 4.0, ..VllmSpec::a100_8b(vec![model("small", 8.0), model("big", 8.0)]) };
+    let batching =
+        VllmSpec { base_ms: 4.0, ..VllmSpec::a100_8b(["small", "big", "talk"].map(|name| model(name, 8.0)).to_vec()) };
     vec![
         member("a", swapping(["small", "big", "only-a"], 4), [4, 3]).await,
-        member("b", swapping(["small", "big", "spare"], 2), [2, 1]).await,
+        member("b", swapping(["small", "big", "talk"], 2), [2, 1]).await,
         member("c", LabSpec::vllm(batching), [8, 5]).await,
         member("d", always_there(3), [3, 2]).await,
         member("e", always_there(2), [2, 2]).await,

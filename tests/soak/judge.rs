@@ -19,6 +19,8 @@ pub enum Ending {
     Error(u16),
     /// A stream that ended with an error event.
     ErrorEvent,
+    /// A whole stream with an error event behind its end: the engine broke off after its last word.
+    WholeThenErrorEvent,
     /// A plain answer that was cut, and the client could tell.
     Cut,
     /// The engine's garbage came through.
@@ -89,7 +91,11 @@ fn judge(ask: &Ask, received: &Received) -> Ending {
     };
     if received.status >= 400 {
         let shaped = serde_json::from_str(&text).is_ok_and(|value| has_error_shape(ask.api, &value));
-        return if shaped && received.cut.is_none() { Ending::Error(received.status) } else { lost("an error without its shape") };
+        return if shaped && received.cut.is_none() {
+            Ending::Error(received.status)
+        } else {
+            lost("an error without its shape")
+        };
     }
     if received.status != 200 {
         return lost("an unknown status");
@@ -100,6 +106,9 @@ fn judge(ask: &Ask, received: &Received) -> Ending {
     match ask.wish {
         Wish::Error(_) => lost("answered what should be refused"),
         Wish::Stream => match stream_tokens(ask.api, &text) {
+            Some(tokens) if tokens == ask.tokens as usize && has_error_event(ask.api, &text) => {
+                Ending::WholeThenErrorEvent
+            }
             Some(tokens) if tokens == ask.tokens as usize => Ending::Whole,
             Some(tokens) => lost(&format!("{tokens} tokens instead of {}", ask.tokens)),
             None if has_error_event(ask.api, &text) => Ending::ErrorEvent,
@@ -127,7 +136,8 @@ fn stream_tokens(api: Api, text: &str) -> Option<usize> {
         // Chat has one event before its tokens, and both have one after them.
         Api::OpenAi => text.contains("data: [DONE]\n\n").then(|| {
             let around = if text.contains("chat.completion.chunk") { 2 } else { 1 };
-            text.matches("data: {").count().saturating_sub(around)
+            let events = text.matches("data: {").count() - text.matches("data: {\"error\"").count();
+            events.saturating_sub(around)
         }),
         Api::Ollama => text.contains("\"done\":true").then(|| text.matches("\"done\":false").count()),
         Api::Anthropic => {

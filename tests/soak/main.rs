@@ -1,7 +1,7 @@
 //! The soak: many random requests against the real binary, with leaving clients, engine faults and reloads; at the
 //! end nothing is held, nothing was lost, and memory did not grow.
 //!
-//! `SOAK_REQUESTS` = how many (default 5000; the long form is 100 000), `SOAK_SEED` = which ones (default: a new seed,
+//! `SOAK_REQUESTS` = how many (default 20 000; the long form is 100 000), `SOAK_SEED` = which ones (default: a new seed,
 //! printed), `SOAK_REPORT` = a file for the result in Markdown.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 #![allow(clippy::print_stdout, reason = "the seed and the result are for whoever runs it")]
@@ -15,6 +15,7 @@ mod line;
 mod report;
 mod run;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::Proxy;
@@ -22,7 +23,9 @@ use fleet::Variant;
 use run::{Mood, Soak};
 
 /// The short form.
-const REQUESTS: u64 = 5_000;
+const REQUESTS: u64 = 20_000;
+/// Requests after the last storm: everything must have come back.
+const AFTER: u64 = 100;
 /// What resident memory may grow by in the second half: 1 KiB lost with each of 50 000 requests is more.
 const GROWTH_KIB: u64 = 40 * 1024;
 
@@ -38,6 +41,7 @@ async fn nothing_is_lost_and_nothing_stays() {
     let members = fleet::start().await;
     let proxy = Proxy::start(&Variant::FIRST.yaml(&members)).await;
     let soak = Soak::new(proxy, members, seed);
+    let before: u64 = soak.ended_by("end").await.values().sum();
     let start = Instant::now();
 
     let (calm, reloads, half) = (requests / 10, requests / 5, requests * 6 / 10);
@@ -52,10 +56,11 @@ async fn nothing_is_lost_and_nothing_stays() {
     soak.phase(half..requests, Mood::Storm).await;
     let resident = [first, soak.resident_kib()];
     soak.recover().await;
-    soak.phase(requests..requests + 100, Mood::Calm).await;
+    soak.phase(requests..requests + AFTER, Mood::Calm).await;
 
-    let numbers = report::Numbers { requests: requests + 100, took: start.elapsed(), resident };
-    let text = report::render(&soak, &numbers).await;
+    let ends = soak.ended_by("end").await;
+    judge_ends(&soak, &ends, before, requests);
+    let text = report::render(&soak, &report::Numbers { requests, ends, took: start.elapsed(), resident });
     println!("{text}");
     if let Ok(path) = std::env::var("SOAK_REPORT") {
         std::fs::write(path, &text).expect("the report's file can be written");
@@ -66,4 +71,23 @@ async fn nothing_is_lost_and_nothing_stays() {
     assert!(!stderr.contains("panicked"), "SOAK_SEED={seed}: a panic:\n{stderr}");
     let grown = resident[1].saturating_sub(first);
     assert!(grown <= GROWTH_KIB, "SOAK_SEED={seed}: {grown} KiB more resident memory after the second half");
+}
+
+/// Every request has one end in the metrics, none is our own mistake, and what is to be tried was tried.
+fn judge_ends(soak: &Soak, ends: &BTreeMap<String, u64>, before: u64, requests: u64) {
+    let mut tally = soak.tally.lock();
+    let of = |end: &str| ends.get(end).copied().unwrap_or(0);
+    let (sent, ended) = (requests + AFTER, ends.values().sum::<u64>() - before);
+    // A client that leaves at once may not have been heard at all.
+    let left = tally.endings.get("client left").copied().unwrap_or(0);
+    if ended > sent || ended + left < sent {
+        tally.wrong(format!("{ended} requests ended, {sent} were sent, of which {left} clients left"));
+    }
+    if of("I-") > 0 {
+        tally.wrong(format!("{} requests ended as our own mistake (`I-`)", of("I-")));
+    }
+    let tried = ["CQ", "CD", "SD", "PR", "PQ", "L-"];
+    if requests >= REQUESTS && tried.iter().any(|end| of(end) == 0) {
+        tally.wrong(format!("the storm was too calm, one of {tried:?} never happened: {ends:?}"));
+    }
 }

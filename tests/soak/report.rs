@@ -1,5 +1,6 @@
 //! The soak's result as Markdown, written where `SOAK_REPORT` says.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -7,7 +8,10 @@ use crate::run::Soak;
 
 /// The numbers of one run.
 pub struct Numbers {
+    /// As asked for; some more follow to show that everything came back.
     pub requests: u64,
+    /// Ended requests by the log's two letters.
+    pub ends: BTreeMap<String, u64>,
     pub took: Duration,
     /// Resident memory after the first and after the second half, KiB.
     pub resident: [u64; 2],
@@ -20,7 +24,7 @@ fn first_line(path: &str, begin: &str) -> String {
 }
 
 /// Everything that was counted.
-pub async fn render(soak: &Soak, numbers: &Numbers) -> String {
+pub fn render(soak: &Soak, numbers: &Numbers) -> String {
     let mut text = String::new();
     let mut say = |line: &str| {
         let _infallible = writeln!(text, "{line}");
@@ -32,14 +36,17 @@ pub async fn render(soak: &Soak, numbers: &Numbers) -> String {
     say("The real binary under random requests, clients that leave, engine faults and reloads (`tests/soak`).\n");
     say("```");
     let (requests, seed) = (numbers.requests, soak.seed);
-    say(&format!("SOAK_REQUESTS={requests} SOAK_SEED={seed} SOAK_REPORT=benches/results/soak.md cargo test --test soak"));
+    say(&format!(
+        "SOAK_REQUESTS={requests} SOAK_SEED={seed} SOAK_REPORT=benches/results/soak.md cargo test --test soak"
+    ));
     say("```\n");
-    say(&format!("Machine: {cores} cores ({cpu}), Linux {kernel}; proxy, clients and engines all on it; profile {profile}.\n"));
+    say(&format!(
+        "Machine: {cores} cores ({cpu}), Linux {kernel}; proxy, clients and engines all on it; profile {profile}.\n"
+    ));
     let seconds = numbers.took.as_secs_f64();
     let rate = requests as f64 / seconds;
     say("| what | count |\n|---|---|");
     say(&format!("| requests | {requests} in {seconds:.0} s ({rate:.0} a second) |"));
-    let ends = soak.ended_by("end").await;
     let tally = soak.tally.lock();
     say(&format!("| **lost** | **{}** |", tally.lost));
     tally.endings.iter().for_each(|(ending, count)| say(&format!("| {ending} | {count} |")));
@@ -49,8 +56,10 @@ pub async fn render(soak: &Soak, numbers: &Numbers) -> String {
     let [first, second] = numbers.resident;
     say(&format!("| resident memory after each half, KiB | {first}, {second} |"));
     say("\nWhat the access log calls the end of a request:\n\n| end | count |\n|---|---|");
-    ends.iter().for_each(|(end, count)| say(&format!("| `{end}` | {count} |")));
-    say("\n| engine | caps | most by the proxy's count | most the engine saw | requests | cancelled | spoiled by a fault |");
+    numbers.ends.iter().for_each(|(end, count)| say(&format!("| `{end}` | {count} |")));
+    say(
+        "\n| engine | caps | most by the proxy's count | most the engine saw | requests | cancelled | spoiled by a fault |",
+    );
     say("|---|---|---|---|---|---|---|");
     for member in &soak.members {
         let (name, stats, [one, other]) = (member.name, member.lab.stats(), member.caps);

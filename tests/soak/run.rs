@@ -63,7 +63,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn wrong(&mut self, words: String) {
+    /// Notes what must not be.
+    pub fn wrong(&mut self, words: String) {
         if self.wrong.len() < 20 {
             self.wrong.push(words);
         }
@@ -124,7 +125,12 @@ impl Soak {
             let name = match &ending {
                 Ending::Lost(_) => "lost".to_owned(),
                 Ending::Error(status) => format!("error {status}"),
-                other => format!("{other:?}").to_lowercase(),
+                Ending::Whole => "answered whole".to_owned(),
+                Ending::ErrorEvent => "stream ended by an error event".to_owned(),
+                Ending::WholeThenErrorEvent => "stream whole, then an error event".to_owned(),
+                Ending::Cut => "plain answer cut".to_owned(),
+                Ending::Garbage => "engine's garbage".to_owned(),
+                Ending::Left => "client left".to_owned(),
             };
             *tally.endings.entry(name).or_default() += 1;
             tally.lost += u64::from(matches!(ending, Ending::Lost(_)));
@@ -185,7 +191,8 @@ impl Soak {
             for (name, count) in counts {
                 let cap = self.members.iter().find(|member| member.name == name).map_or(0, Member::most);
                 if count > u64::from(cap) {
-                    tally.wrong(format!("the proxy counts {count} in flight at {name}, whose cap is never above {cap}"));
+                    tally
+                        .wrong(format!("the proxy counts {count} in flight at {name}, whose cap is never above {cap}"));
                 }
                 let most = tally.most.entry(name).or_default();
                 *most = count.max(*most);
@@ -233,7 +240,12 @@ impl Soak {
             (slots, queued, bytes, jobs)
         };
         let rest = eventually(|| async { held().await == (0, 0, 0.0, 0) }).await;
-        assert!(rest, "still held (slots, queued, body bytes, jobs in engines): {:?}\n{}", held().await, self.proxy.stderr());
+        assert!(
+            rest,
+            "still held (slots, queued, body bytes, jobs in engines): {:?}\n{}",
+            held().await,
+            self.proxy.stderr()
+        );
     }
 
     /// Brings back the first configuration and waits until every engine takes work again.
