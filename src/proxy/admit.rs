@@ -12,7 +12,7 @@ use pingora::proxy::Session;
 
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal};
-use super::{Gateway, local, reply, shim};
+use super::{Gateway, attempt, local, reply, shim};
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::fields::Scanner;
@@ -31,7 +31,7 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         _ => {}
     }
     match examine(gateway, session, ctx, info).await {
-        Ok(()) => Ok(false),
+        Ok(()) => first_slot(gateway, session, ctx).await,
         Err(Stop::Refused(refusal)) => {
             ctx.end = if ctx.end == End::OK { End::REFUSED } else { ctx.end };
             drain(session, ctx).await;
@@ -42,6 +42,20 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
             ctx.end = End::CLIENT_REQUEST;
             Err(error.into_down())
         }
+    }
+}
+
+/// The first attempt's slot is taken here: a refusal now leaves the client's connection usable, later it would not.
+async fn first_slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    match attempt::slot(gateway, session, ctx).await {
+        Ok(slot) => {
+            ctx.first_slot = Some(slot);
+            Ok(false)
+        }
+        Err(error) => match ctx.refusal.take() {
+            Some(refusal) => reply::refuse(session, ctx, &refusal).await.map(|()| true),
+            None => Err(error),
+        },
     }
 }
 

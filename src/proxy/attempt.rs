@@ -24,10 +24,12 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// Gets a slot and the peer behind it. While it waits, a client that leaves takes its place in the queue along.
 pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let slot = match slot(gateway, session, ctx).await {
-        Ok(slot) => slot,
-        Err(error) => return Err(error),
+    let slot = match ctx.first_slot.take() {
+        Some(slot) => slot,
+        None => slot(gateway, session, ctx).await?,
     };
+    // A new attempt: what the last one left must not be taken for this one's.
+    (ctx.outcome, ctx.tap, ctx.connect) = (None, None, None);
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
         return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
@@ -62,7 +64,8 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     Ok(peer)
 }
 
-async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
+/// Asks the fleet for a slot and waits for it. An error has its words in `ctx.refusal`, or the client left.
+pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
     let binding = ctx.route.and_then(|route| ctx.snapshot.routes.get(route));
     let Some(binding) = binding else {
         return Err(fail::refuse(ctx, End::INTERNAL, Refusal::new(ErrorKind::Internal, "no route")));

@@ -160,6 +160,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let code = refusal.kind.status().as_u16();
     let written = session.response_written().is_some_and(|head| !head.status.is_informational());
     let sent = if !written {
+        close_after(session, ctx);
         reply::refuse(session, ctx, &refusal).await
     } else if gone {
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -172,9 +173,21 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     FailToProxy { error_code: code, can_reuse_downstream: false }
 }
 
+/// Pingora closes the connection after such a reply: the reply's head has to say so.
+fn close_after(session: &mut Session, ctx: &mut Ctx) {
+    if let Some(slot) = ctx.shim.take() {
+        shim::uninstall(session.as_downstream_mut(), &slot);
+    }
+    session.set_keepalive(None);
+}
+
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> pingora::Result<()> {
-    let event = ctx.tap.as_ref().map(|tap| tap.end_event(refusal.kind, &refusal.message)).unwrap_or_default();
-    if event.is_empty() || !ctx.open_ended {
+    let Some(tap) = ctx.tap.as_ref().filter(|_| ctx.open_ended) else { return Ok(()) };
+    if tap.is_whole() {
+        return session.as_downstream_mut().finish_body().await; // only the engine's last bytes of framing are missing
+    }
+    let event = tap.end_event(refusal.kind, &refusal.message);
+    if event.is_empty() {
         return Ok(());
     }
     session.as_downstream_mut().write_response_body(event, true).await

@@ -23,6 +23,7 @@ pub fn request_id(session: &Session) -> String {
 pub fn finish(gateway: &Arc<Gateway>, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    drop(ctx.first_slot.take());
     if let Some(slot) = ctx.slot.take() {
         // Still held: no answer came to its end. What ended it was noted on the way, else the client left.
         let outcome = ctx.outcome.unwrap_or(if error.is_some() { Outcome::ClientGone } else { Outcome::Complete });

@@ -110,6 +110,7 @@ impl ProxyHttp for Proxy {
             replayable: false,
             control: Arc::new(shim::Control::new(None)),
             shim: None,
+            first_slot: None,
             slot: None,
             upstream: None,
             module: None,
