@@ -185,7 +185,8 @@ async fn start(mut spec: LabSpec) -> LabEngine {
 }
 
 async fn ollama(models: &[&str]) -> LabEngine {
-    let models = models.iter().map(|name| if name.contains("embed") { model(name).for_embeddings() } else { model(name) });
+    let models =
+        models.iter().map(|name| if name.contains("embed") { model(name).for_embeddings() } else { model(name) });
     start(LabSpec::ollama(OllamaSpec { load_gb_per_s: 1e3, ..OllamaSpec::new(models.collect()) })).await
 }
 
