@@ -31,6 +31,23 @@ pub enum Ending {
     Lost(String),
 }
 
+impl Ending {
+    /// Its name in the report.
+    pub fn words(&self) -> String {
+        let words = match self {
+            Ending::Error(status) => return format!("error {status}"),
+            Ending::Whole => "answered whole",
+            Ending::ErrorEvent => "stream ended by an error event",
+            Ending::WholeThenErrorEvent => "stream whole, then an error event",
+            Ending::Cut => "plain answer cut",
+            Ending::Garbage => "engine's garbage",
+            Ending::Left => "client left",
+            Ending::Lost(_) => "lost",
+        };
+        words.to_owned()
+    }
+}
+
 /// What was received.
 struct Received {
     status: u16,

@@ -13,6 +13,7 @@ mod fleet;
 mod judge;
 mod line;
 mod report;
+mod reuse;
 mod run;
 
 use std::collections::BTreeMap;

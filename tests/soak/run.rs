@@ -23,8 +23,8 @@ use crate::fleet::{Member, Variant, fault};
 use crate::judge::{self, Ending};
 use crate::line::Line;
 
-/// Clients at once; each has one connection of each protocol at most.
-const CLIENTS: usize = 64;
+/// Clients at once by protocol, HTTP/1 and HTTP/2; each has one connection at most.
+const CLIENTS: [usize; 2] = [48, 16];
 /// Longest that an engine may see more requests than its cap: a client that left is noticed by the engine a little later
 /// than its slot is given on.
 const OVERLAP: Duration = Duration::from_secs(3);
@@ -73,13 +73,12 @@ impl Tally {
 
 impl Soak {
     pub fn new(proxy: Proxy, members: Vec<Member>, seed: u64) -> Arc<Soak> {
-        let h1 = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(CLIENTS).build().expect("a client");
+        let h1 = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(CLIENTS[0]).build().expect("a client");
         Arc::new(Soak { proxy, members, seed, h1, tally: Mutex::default() })
     }
 
     /// Sends these requests and waits for all of them, then for the fleet to be at rest.
     pub async fn phase(self: &Arc<Self>, numbers: Range<u64>, mood: Mood) {
-        let next = Arc::new(AtomicU64::new(numbers.start));
         let (stop, stopped) = watch::channel(false);
         let mut beside = JoinSet::new();
         beside.spawn(self.clone().watch_counts(stopped.clone()));
@@ -91,8 +90,11 @@ impl Soak {
             beside.spawn(self.clone().fail(numbers.start, stopped));
         }
         let mut clients = JoinSet::new();
-        for _ in 0..CLIENTS {
-            clients.spawn(self.clone().client(next.clone(), numbers.end, mood));
+        for (h2, count) in [false, true].into_iter().zip(CLIENTS) {
+            let next = Arc::new(AtomicU64::new(numbers.start));
+            for _ in 0..count {
+                clients.spawn(self.clone().client(next.clone(), numbers.end, h2, mood));
+            }
         }
         while let Some(ended) = clients.join_next().await {
             ended.expect("a client does not panic");
@@ -105,7 +107,8 @@ impl Soak {
         self.at_rest().await;
     }
 
-    async fn client(self: Arc<Self>, next: Arc<AtomicU64>, end: u64, mood: Mood) {
+    /// Sends what is its protocol's: both kinds of clients go through all numbers.
+    async fn client(self: Arc<Self>, next: Arc<AtomicU64>, end: u64, h2: bool, mood: Mood) {
         let mut line = Line::new(self.h1.clone(), self.proxy.url(""), self.proxy.h2_port);
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -113,6 +116,9 @@ impl Soak {
                 return;
             }
             let ask = draw(self.seed, number, mood == Mood::Storm);
+            if ask.h2 != h2 {
+                continue;
+            }
             let ending = judge::run(&mut line, &ask).await;
             let due = match (&ending, ask.wish) {
                 (Ending::Lost(_), _) => false,
@@ -122,17 +128,7 @@ impl Soak {
                 (ending, _) => *ending == Ending::Whole,
             };
             let mut tally = self.tally.lock();
-            let name = match &ending {
-                Ending::Lost(_) => "lost".to_owned(),
-                Ending::Error(status) => format!("error {status}"),
-                Ending::Whole => "answered whole".to_owned(),
-                Ending::ErrorEvent => "stream ended by an error event".to_owned(),
-                Ending::WholeThenErrorEvent => "stream whole, then an error event".to_owned(),
-                Ending::Cut => "plain answer cut".to_owned(),
-                Ending::Garbage => "engine's garbage".to_owned(),
-                Ending::Left => "client left".to_owned(),
-            };
-            *tally.endings.entry(name).or_default() += 1;
+            *tally.endings.entry(ending.words()).or_default() += 1;
             tally.lost += u64::from(matches!(ending, Ending::Lost(_)));
             if !due {
                 let body = String::from_utf8_lossy(&ask.body[..ask.body.len().min(120)]).into_owned();
