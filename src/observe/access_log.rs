@@ -3,11 +3,14 @@
 //! A full buffer drops lines and counts them: the log never holds up the proxy. Keys, bodies and query strings are
 //! never logged.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use serde::Serialize;
+
+use crate::config::AccessLogPlan;
 
 /// What is told of a request. Times in milliseconds since arrival; absent = never reached.
 #[derive(Debug, Default, Serialize)]
@@ -36,6 +39,12 @@ pub struct Line<'a> {
     /// Endpoint of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<&'a str>,
+    /// The endpoint's configured labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<&'a BTreeMap<String, String>>,
+    /// The trace id of the client's `traceparent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<&'a str>,
     /// Module that chose it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<&'a str>,
@@ -87,6 +96,23 @@ enum Message {
 const WAITING_LINES: usize = 8192;
 
 impl AccessLog {
+    /// The log that the plan wants.
+    ///
+    /// # Errors
+    /// Says which file cannot be opened, and why.
+    pub fn open(plan: &AccessLogPlan) -> Result<AccessLog, String> {
+        let opened = match plan {
+            AccessLogPlan::Off => return Ok(AccessLog::none()),
+            AccessLogPlan::Stdout => AccessLog::to(Box::new(std::io::stdout())),
+            AccessLogPlan::File(path) => {
+                let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+                let opened = file.and_then(|file| AccessLog::to(Box::new(file)));
+                return opened.map_err(|error| format!("access log {}: {error}", path.display()));
+            }
+        };
+        opened.map_err(|error| format!("access log: {error}"))
+    }
+
     /// Writes nowhere.
     pub fn none() -> AccessLog {
         AccessLog { sender: None, dropped: AtomicU64::new(0) }

@@ -12,6 +12,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::ctx::{Ctx, End, Refusal};
+use super::shim::DEADLINE;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::splice;
@@ -80,9 +81,7 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
                 biased;
                 left = session.downstream_session.read_body_or_idle(true) => {
                     ctx.queued += asked.elapsed();
-                    ctx.end = End::CLIENT_QUEUE;
-                    ctx.outcome = Some(Outcome::ClientGone);
-                    return Err(left.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down());
+                    return Err(left_queue(ctx, left.err()));
                 }
                 verdict = waiting.slot() => verdict,
             }
@@ -100,6 +99,17 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
             Err(fail::refuse(ctx, end, refusal))
         }
     }
+}
+
+/// The wait ended from outside: the request's total time ran out, or the client left.
+fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
+    if error.as_ref().is_some_and(|error| *error.etype() == DEADLINE) {
+        let refusal = Refusal::new(ErrorKind::GatewayTimeout, "the request's time ran out while it waited");
+        return fail::refuse(ctx, End::QUEUE_TIMEOUT, refusal);
+    }
+    ctx.end = End::CLIENT_QUEUE;
+    ctx.outcome = Some(Outcome::ClientGone);
+    error.unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down()
 }
 
 /// The body of this attempt: the client's own bytes, the model's name replaced where the endpoint calls it otherwise.

@@ -64,7 +64,7 @@ pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut er
         && retry(gateway, session, ctx, outcome, "reset");
     if !again {
         end_attempt(ctx, outcome);
-        ctx.why = Some(error.to_string());
+        ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
         ctx.end = end_of(outcome, started, ctx);
         ctx.refusal = (outcome != Outcome::ClientGone).then(|| words(ctx, outcome));
     }
@@ -127,7 +127,8 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
             (End::REFUSED, Refusal::new(ErrorKind::NotFound, message))
         }
         Reason::NoneReady { retry_after } => {
-            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, "no engine for this request is ready", *retry_after))
+            let words = if model.is_empty() { "no engine is ready".into() } else { format!("no engine for '{model}' is ready") };
+            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, &words, *retry_after))
         }
         Reason::QueueFull { retry_after } => {
             (End::QUEUE_FULL, later(ErrorKind::TooManyRequests, "too many requests are waiting", *retry_after))
@@ -190,5 +191,8 @@ async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> 
     if event.is_empty() {
         return Ok(());
     }
-    session.as_downstream_mut().write_response_body(event, true).await
+    // Pingora closes an HTTP/1 connection after a failure. Without the last chunk the client knows that, and does not
+    // send its next request into the closing connection; the event came before, so the cause is told.
+    let end = session.req_header().version == http::Version::HTTP_2;
+    session.as_downstream_mut().write_response_body(event, end).await
 }

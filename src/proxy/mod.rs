@@ -63,7 +63,7 @@ pub struct Gateway {
     /// Metrics.
     pub metrics: Metrics,
     /// Access log.
-    pub log: AccessLog,
+    pub log: ArcSwap<AccessLog>,
     /// Requests being served.
     pub live: Arc<Live>,
     /// One reload at a time.
