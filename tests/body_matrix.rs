@@ -8,7 +8,8 @@ mod wire;
 
 use arriero_lab::http::{Fault, FaultKind, LabEngine, LabSpec};
 use arriero_lab::model::ModelSpec;
-use common::Proxy;
+use common::{Proxy, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::{Way, body, send};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -23,10 +24,10 @@ async fn engine() -> LabEngine {
     LabEngine::start(spec).await.unwrap()
 }
 
-fn config(engines: &[&LabEngine]) -> String {
-    let urls: Vec<String> = engines.iter().map(|engine| format!("{:?}", engine.url())).collect();
+fn config(urls: &[String], pool: &str) -> String {
+    let urls: Vec<String> = urls.iter().map(|url| format!("{url:?}")).collect();
     format!(
-        "pools: {{ p: {{ endpoints: [{}] }} }}\nroutes:\n  - {{ pool: p, balance: round-robin, aliases: {{ nick: real }} }}\n",
+        "pools: {{ p: {{ {pool}endpoints: [{}] }} }}\nroutes:\n  - {{ pool: p, balance: round-robin, aliases: {{ nick: real }} }}\n",
         urls.join(", ")
     )
 }
@@ -41,7 +42,7 @@ fn renamed(body: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_size_and_framing_arrives_byte_identical() {
     let engine = engine().await;
-    let proxy = Proxy::start(&config(&[&engine])).await;
+    let proxy = Proxy::start(&config(&[engine.url()], "")).await;
     let mut cells = 0;
     for size in SIZES {
         for way in Way::ALL {
@@ -62,15 +63,71 @@ async fn every_size_and_framing_arrives_byte_identical() {
     assert_eq!(proxy.metric("arriero_body_buffer_bytes").await, Some(0.0), "memory of bodies is given back");
 }
 
+/// How the first engine fails before the first byte of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
+    Busy,
+    Refused,
+    ResetBeforeTheBody,
+    ResetAfterTheBody,
+}
+
+/// An engine that lists the model and breaks the connection of every POST.
+async fn rude_engine(failure: Failure) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(rudely(stream, failure));
+        }
+    });
+    url
+}
+
+async fn rudely(mut stream: tokio::net::TcpStream, failure: Failure) {
+    let list = "{\"data\":[{\"id\":\"real\"}]}";
+    let mut raw = Vec::new();
+    loop {
+        while !raw.windows(4).any(|four| four == b"\r\n\r\n") {
+            if stream.read_buf(&mut raw).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let end = raw.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8_lossy(&raw[..end]).to_lowercase();
+        raw.drain(..end);
+        if head.starts_with("post") {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+            let length: usize = length.and_then(|length| length.parse().ok()).unwrap();
+            while failure == Failure::ResetAfterTheBody && raw.len() < length {
+                if stream.read_buf(&mut raw).await.unwrap_or(0) == 0 {
+                    return;
+                }
+            }
+            let _ = stream.set_zero_linger(); // a reset, not a farewell
+            return;
+        }
+        let (status, body) = if head.starts_with("get /v1/models ") { ("200 OK", list) } else { ("404 Not Found", "") };
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_sends_the_whole_body_again() {
-    for fault in [FaultKind::Busy, FaultKind::Reset { after_chunks: 0 }, FaultKind::Refuse] {
-        let (bad, good) = (engine().await, engine().await);
-        let proxy = Proxy::start(&config(&[&bad, &good])).await;
-        bad.set_fault(Fault::always(fault));
+    for failure in [Failure::Busy, Failure::Refused, Failure::ResetBeforeTheBody, Failure::ResetAfterTheBody] {
+        let (lab, good) = (engine().await, engine().await);
+        let resets = matches!(failure, Failure::ResetBeforeTheBody | Failure::ResetAfterTheBody);
+        let bad = if resets { rude_engine(failure).await } else { lab.url() };
+        // `health: none`: the bad engine stays in rotation and keeps failing
+        let proxy = Proxy::start(&config(&[bad, good.url()], "health: none, ")).await;
+        lab.set_fault(Fault::always(if failure == Failure::Refused { FaultKind::Refuse } else { FaultKind::Busy }));
+        let mut retries = 0;
         for size in SIZES {
             for way in Way::ALL {
-                let id = format!("{fault:?}-{size}-{way:?}");
+                let id = format!("{failure:?}-{size}-{way:?}");
                 let sent = body("nick", size, true);
                 let answer = send(&proxy, way, "/v1/chat/completions", &sent, &id).await;
                 assert_eq!(answer.status, 200, "{id}: {}\n{}", answer.text(), proxy.stderr());
@@ -80,6 +137,14 @@ async fn a_retry_sends_the_whole_body_again() {
                 assert_eq!((seen.length, seen.xxh3), (expected.len() as u64, xxh3_64(&expected)), "{id}");
             }
         }
+        let cells = SIZES.len() * Way::ALL.len();
+        assert!(eventually(|| async { proxy.lines().len() >= cells }).await);
+        for line in proxy.lines() {
+            retries += line["retries"].as_u64().unwrap_or(0);
+        }
+        // a busy engine is backed off from, so not every request meets it
+        let least = if failure == Failure::Busy { 1 } else { cells as u64 / 2 };
+        assert!(retries >= least, "{failure:?}: {retries} retries");
         assert_eq!(proxy.in_flight().await, 0);
     }
 }
@@ -87,7 +152,7 @@ async fn a_retry_sends_the_whole_body_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_the_limit_is_413_in_every_framing() {
     let engine = engine().await;
-    let proxy = Proxy::start(&config(&[&engine])).await;
+    let proxy = Proxy::start(&config(&[engine.url()], "")).await;
     for way in Way::ALL {
         let answer = send(&proxy, way, "/v1/chat/completions", &body("real", LIMIT + 1, false), "big").await;
         assert_eq!(answer.status, 413, "{way:?}: {}", answer.text());
@@ -101,7 +166,7 @@ async fn more_than_the_limit_is_413_in_every_framing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_name_no_single_model_are_refused() {
     let engine = engine().await;
-    let proxy = Proxy::start(&config(&[&engine])).await;
+    let proxy = Proxy::start(&config(&[engine.url()], "")).await;
     let bad: [(&str, &str); 8] = [
         ("{", "JSON"),
         ("[]", "object"),
