@@ -225,3 +225,15 @@ async fn no_secret_is_told_anywhere() {
         }
     }
 }
+
+/// An engine that lists nothing is tried with any name: clients must not make series of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_no_inventory_knows_make_no_series() {
+    let usage = json!({ "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3 });
+    let engine = Scripted::start(move |_| Json(json!({ "choices": [], "usage": usage })).into_response()).await;
+    let text = engine.config("openai", "", "").replace(&engine.url(), &format!("{}/mute/v1", engine.url()));
+    let proxy = Proxy::start(&text).await;
+    let (before, after) = series_over_unknown_models(&proxy).await;
+    assert_eq!(engine.posts().len(), 1000, "it was tried with every name");
+    assert_eq!(before, after);
+}
