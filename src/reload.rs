@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, EndpointPlan, Plan, PoolPlan, Source};
 use crate::engine::{EngineKind, Limits, Target};
+use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
 use crate::registry::ModuleEntry;
 use crate::snapshot::{PoolBinding, RouteBinding, Snapshot, Timers, Upstream};
@@ -98,6 +99,7 @@ fn upstream(pool: &PoolPlan, endpoint: &EndpointPlan, known: Option<Arc<Address>
     };
     Upstream {
         name: endpoint.spec.name.clone(),
+        labels: endpoint.labels.clone(),
         address: known.unwrap_or_else(|| Address::new(&endpoint.host, endpoint.port)),
         tls: endpoint.tls,
         host: endpoint.host.clone(),
@@ -172,9 +174,15 @@ fn engine_kind(written: config::EngineKind) -> EngineKind {
 }
 
 /// Applies a checked plan to a running gateway. Returns the new generation.
-pub fn apply(gateway: &Gateway, plan: Plan) -> u64 {
+///
+/// # Errors
+/// The new access log cannot be opened: nothing has changed then.
+pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
     let _one_at_a_time = gateway.reloading.lock();
     let old = gateway.snapshot.load_full();
+    if old.plan.access_log != plan.access_log {
+        gateway.log.store(Arc::new(AccessLog::open(&plan.access_log)?));
+    }
     if old.plan.listeners != plan.listeners || old.plan.admin != plan.admin {
         log::warn!("changed listeners take effect at the next start; everything else is applied");
     }
@@ -184,7 +192,7 @@ pub fn apply(gateway: &Gateway, plan: Plan) -> u64 {
     gateway.snapshot.store(Arc::new(fresh));
     start_watches(gateway);
     gateway.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-    generation
+    Ok(generation)
 }
 
 type Reread = Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>;
@@ -200,14 +208,14 @@ pub async fn on_hangup(gateway: Arc<Gateway>, reread: Option<Reread>, modules: V
             log::warn!("SIGHUP: there is no configuration file to read again");
             continue;
         };
-        let outcome = reread().map_err(|error| error.to_string()).and_then(|source| {
-            config::load(&source, &modules).map_err(|errors| config::render(&errors))
-        });
-        let ok = outcome.is_ok();
-        match outcome {
-            Ok(plan) => log::info!("generation {} is in force", apply(&gateway, plan)),
+        let read = reread().map_err(|error| error.to_string());
+        let plan = read.and_then(|source| config::load(&source, &modules).map_err(|errors| config::render(&errors)));
+        let applied = plan.and_then(|plan| apply(&gateway, plan));
+        match &applied {
+            Ok(generation) => log::info!("generation {generation} is in force"),
             Err(error) => log::error!("the configuration is kept as it was, the new one is broken:\n{error}"),
         }
+        let ok = applied.is_ok();
         gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
         gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
     }

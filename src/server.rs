@@ -102,6 +102,7 @@ async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
     log::info!("stopping: {} requests still run", gateway.live.count());
     let done = tokio::time::timeout(DRAIN_LIMIT, gateway.live.until_idle()).await;
     log::info!("stopped{}", if done.is_ok() { "" } else { ", with requests cut" });
+    gateway.log.load().flush();
     end_process();
 }
 

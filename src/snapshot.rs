@@ -3,7 +3,7 @@
 //! A request takes the snapshot once and sees no other. What must survive a reload (counts, queue, learned rates,
 //! addresses) is not here but in the [`Herd`](crate::upstream::herd::Herd), keyed by identity.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub struct PoolBinding {
 pub struct Upstream {
     /// What headers, logs and metrics call it.
     pub name: Arc<str>,
+    /// Its configured labels.
+    pub labels: BTreeMap<String, String>,
     /// Its socket address, kept fresh.
     pub address: Arc<Address>,
     /// `https`.

@@ -65,6 +65,11 @@ fn refresh_gauges(gateway: &Gateway) {
                 metrics.kv_used.with_label_values(&label).set(used);
             }
         }
+        for faults in fleet.faults() {
+            let counter = metrics.strategy_faults.with_label_values(&[faults.module]);
+            let seen = faults.panics + faults.refused_picks;
+            counter.inc_by(seen.saturating_sub(counter.get()));
+        }
         for pool in &snapshot.pools {
             if let Some(view) = fleet.pool_view(pool.id) {
                 metrics.queued.with_label_values(&[view.name.as_ref()]).set(i64::try_from(view.queued).unwrap_or(0));

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{CheckArguments, Format, config_path, fail, read_source};
+use super::{CheckArguments, Format, config_path, fail, read_source, say};
 use crate::config;
 use crate::registry::ModuleEntry;
 
@@ -17,31 +17,32 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
     };
     match (config::load(&source, modules), arguments.format) {
         (Ok(plan), _) if arguments.dump => {
-            print!("{}", plan.dump());
+            say(plan.dump().trim_end());
             ExitCode::SUCCESS
         }
         (Ok(_), Format::Json) => {
-            println!("[]");
+            say("[]");
             ExitCode::SUCCESS
         }
         (Ok(plan), Format::Text) => {
             let endpoints: usize = plan.pools.iter().map(|pool| pool.endpoints.len()).sum();
             let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-            println!(
+            say(format_args!(
                 "{}: good: {}, {}, {}, {}",
                 source.name,
                 count(plan.listeners.len(), "listener"),
                 count(plan.pools.len(), "pool"),
                 count(endpoints, "endpoint"),
                 count(plan.routes.len(), "route"),
-            );
+            ));
             for route in &plan.routes {
-                println!("  {} -> {}: {} ({})", route.name, plan.pools[route.pool].name, route.balance.module, route.balance.why);
+                let pool = &plan.pools[route.pool].name;
+                say(format_args!("  {} -> {pool}: {} ({})", route.name, route.balance.module, route.balance.why));
             }
             ExitCode::SUCCESS
         }
         (Err(errors), Format::Json) => {
-            println!("{}", serde_json::to_string_pretty(&errors).unwrap_or_default());
+            say(serde_json::to_string_pretty(&errors).unwrap_or_default());
             ExitCode::from(1)
         }
         (Err(errors), Format::Text) => {

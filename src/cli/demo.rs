@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use arriero_lab::http::LabEngine;
 
 use super::run::{can_bind, gateway, start_log};
-use super::{DemoArguments, fail};
+use super::{DemoArguments, fail, say};
 use crate::config;
 use crate::observe::access_log::AccessLog;
 use crate::registry::ModuleEntry;
@@ -40,7 +40,7 @@ pub(super) fn demo(arguments: &DemoArguments, modules: Vec<ModuleEntry>) -> Exit
         end_after(seconds);
     }
     let welcome = welcome(&arguments.listen, &engines);
-    let ready = Box::new(move || println!("{welcome}"));
+    let ready = Box::new(move || say(welcome));
     server::serve(Setup { gateway, source: None, modules, ready });
     drop(engines);
     ExitCode::SUCCESS
@@ -98,7 +98,7 @@ struct Narrator;
 impl Write for Narrator {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         if let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) {
-            println!("{}", sentence(&line));
+            say(sentence(&line));
         }
         Ok(line.len())
     }

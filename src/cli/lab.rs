@@ -7,7 +7,7 @@ use arriero_lab::http::{LabEngine, LabSpec};
 use arriero_lab::model::{ModelSpec, OllamaSpec, VllmSpec};
 use clap::{Args, ValueEnum};
 
-use super::fail;
+use super::{fail, say};
 
 #[derive(Debug, Args)]
 pub(super) struct LabArguments {
@@ -43,7 +43,7 @@ pub(super) fn lab(arguments: LabArguments) -> ExitCode {
     spec.listen = arguments.listen;
     let served = runtime.block_on(async {
         let engine = LabEngine::start(spec).await?;
-        println!("{}", engine.url());
+        say(engine.url());
         tokio::signal::ctrl_c().await
     });
     match served {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Format, ModulesArguments};
+use super::{Format, ModulesArguments, say};
 use crate::registry::ModuleEntry;
 
 pub(super) fn modules(arguments: &ModulesArguments, modules: &[ModuleEntry]) -> ExitCode {
@@ -13,14 +13,14 @@ pub(super) fn modules(arguments: &ModulesArguments, modules: &[ModuleEntry]) -> 
                 serde_json::json!({ "name": module.name, "summary": module.summary, "options": (module.defaults)() })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
+        say(serde_json::to_string_pretty(&rows).unwrap_or_default());
         return ExitCode::SUCCESS;
     }
     for module in modules {
-        println!("{}\n    {}", module.name, module.summary);
+        say(format_args!("{}\n    {}", module.name, module.summary));
         match (module.defaults)().as_object().filter(|options| !options.is_empty()) {
-            None => println!("    no options"),
-            Some(options) => options.iter().for_each(|(name, value)| println!("    {name}: {value}")),
+            None => say("    no options"),
+            Some(options) => options.iter().for_each(|(name, value)| say(format_args!("    {name}: {value}"))),
         }
     }
     ExitCode::SUCCESS

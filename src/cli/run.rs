@@ -10,7 +10,6 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{RunArguments, config_path, fail, read_source};
-use crate::config::AccessLogPlan;
 use crate::config::{self, Plan, Source};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
@@ -37,7 +36,7 @@ pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCod
     if let Err(words) = can_bind(&plan) {
         return fail(words);
     }
-    let log = match access_log(&plan) {
+    let log = match AccessLog::open(&plan.access_log) {
         Ok(log) => log,
         Err(words) => return fail(words),
     };
@@ -78,7 +77,7 @@ pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, promet
         watches: Watches::default(),
         budget,
         metrics,
-        log,
+        log: ArcSwap::from_pointee(log),
         live: Arc::default(),
         reloading: Mutex::new(()),
     }))
@@ -100,18 +99,6 @@ pub(super) fn can_bind(plan: &Plan) -> Result<(), String> {
         })
         .collect();
     if busy.is_empty() { Ok(()) } else { Err(busy.join("\narriero: ")) }
-}
-
-fn access_log(plan: &Plan) -> Result<AccessLog, String> {
-    match &plan.access_log {
-        AccessLogPlan::Off => Ok(AccessLog::none()),
-        AccessLogPlan::Stdout => AccessLog::to(Box::new(io::stdout())).map_err(|error| error.to_string()),
-        AccessLogPlan::File(path) => {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            file.and_then(|file| AccessLog::to(Box::new(file)))
-                .map_err(|error| format!("access log {}: {error}", path.display()))
-        }
-    }
 }
 
 /// Warnings and our own news on standard error; `RUST_LOG` says otherwise.

@@ -146,7 +146,7 @@ pub struct RoutePlan {
     pub balance: BalancePlan,
     /// Model names that clients use -> the names that endpoints know.
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
-    /// Families of engine control endpoints that are let through; names of [`crate::dialect::CONTROL_NAMES`].
+    /// Families of engine control endpoints that are let through; names of [`crate::dialect::allow_names`].
     pub allow: BTreeSet<&'static str>,
     /// The model of a request that names none.
     pub default_model: Option<Arc<str>>,

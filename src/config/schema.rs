@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::config::yaml::Config;
-use crate::dialect::CONTROL_NAMES;
+use crate::dialect::allow_names;
 use crate::registry::ModuleEntry;
 
 /// The schema (draft 2020-12) for editors: completion, help, checks while typing.
@@ -28,7 +28,7 @@ pub fn schema(modules: &[ModuleEntry]) -> Value {
         *balance = json!({ "description": "The module that chooses an endpoint.", "anyOf": forms });
     }
     if let Some(allow) = schema.pointer_mut("/$defs/Route/properties/allow/items") {
-        *allow = json!({ "enum": CONTROL_NAMES });
+        *allow = json!({ "enum": allow_names().collect::<Vec<_>>() });
     }
     without_null(&mut schema);
     schema

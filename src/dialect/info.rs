@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 use super::errors::ErrorKind;
 use super::fields::{Fields, ModelToken};
 use super::paths::{Classified, Dialect, EndpointKind, classify};
+use super::table::OTHER;
 
 /// What is known of a request: of its head at once, of its body once [`RequestInfo::fields`] is filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,9 +111,6 @@ impl RequestInfo {
         facts
     }
 }
-
-/// The name in `allow` that lets unknown paths through.
-pub const OTHER: &str = "other";
 
 #[cfg(test)]
 mod tests {

@@ -129,6 +129,23 @@ impl Tap {
         usage
     }
 
+    /// True if the stream said itself that it is whole: nothing may be put behind its last event.
+    pub fn is_whole(&self) -> bool {
+        let mut lines = self.tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let Some(last) = lines.next() else { return false };
+        let holds = |text: &[u8]| last.windows(text.len()).any(|window| window == text);
+        match self.framing {
+            Framing::Sse => {
+                last.strip_prefix(b"data:").is_some_and(|data| data.trim_ascii() == b"[DONE]")
+                    || holds(b"\"type\":\"message_stop\"")
+                    || holds(b"\"type\": \"message_stop\"")
+                    || holds(b"\"type\":\"response.completed\"")
+            }
+            Framing::Ndjson => self.line_len == 0 && (holds(b"\"done\":true") || holds(b"\"done\": true")),
+            Framing::Json | Framing::Opaque => false,
+        }
+    }
+
     /// The bytes that end a broken answer so that the client learns of it: an error event in the API's own framing,
     /// after the line ends that close a line cut short. Empty where the framing has no such thing: then only cutting
     /// the connection tells.

@@ -93,6 +93,14 @@ pub(super) const CONTROLS: &[(&str, &str, &[&str])] = &[
     ("metrics", ANY, &["/metrics", "/prometheus"]),
 ];
 
+/// Every name that a route's `allow` may list: the control families, and [`OTHER`].
+pub fn allow_names() -> impl Iterator<Item = &'static str> {
+    CONTROL_NAMES.iter().copied().chain([OTHER])
+}
+
+/// The name in `allow` that lets unknown paths through.
+pub const OTHER: &str = "other";
+
 /// The names that `allow` may list.
 pub const CONTROL_NAMES: &[&str] = &[
     "pull",

@@ -21,7 +21,6 @@ pub(super) async fn connect(probe: &Probe) -> Result<Detected, ProbeError> {
         PathClass::OpenAi,
         PathClass::Embeddings,
         PathClass::Responses,
-        PathClass::Anthropic,
         PathClass::Rerank,
         PathClass::Media,
         PathClass::Tokens,

@@ -5,19 +5,20 @@
 
 use std::sync::Arc;
 
-use arriero_core::{PathClass, RequestFacts, RequestId};
+use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
 use http::Version;
 use pingora::Result;
 use pingora::proxy::Session;
 
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal};
-use super::{Gateway, local, reply, shim};
+use super::{Gateway, attempt, local, reply, shim};
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::fields::Scanner;
 use crate::dialect::info::RequestInfo;
 use crate::dialect::paths::{Dialect, EndpointKind};
+use crate::snapshot::Snapshot;
 
 /// Returns true if the request was answered here.
 pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
@@ -30,7 +31,7 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         _ => {}
     }
     match examine(gateway, session, ctx, info).await {
-        Ok(()) => Ok(false),
+        Ok(()) => first_slot(gateway, session, ctx).await,
         Err(Stop::Refused(refusal)) => {
             ctx.end = if ctx.end == End::OK { End::REFUSED } else { ctx.end };
             drain(session, ctx).await;
@@ -41,6 +42,20 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
             ctx.end = End::CLIENT_REQUEST;
             Err(error.into_down())
         }
+    }
+}
+
+/// The first attempt's slot is taken here: a refusal now leaves the client's connection usable, later it would not.
+async fn first_slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    match attempt::slot(gateway, session, ctx).await {
+        Ok(slot) => {
+            ctx.first_slot = Some(slot);
+            Ok(false)
+        }
+        Err(error) => match ctx.refusal.take() {
+            Some(refusal) => reply::refuse(session, ctx, &refusal).await.map(|()| true),
+            None => Err(error),
+        },
     }
 }
 
@@ -77,7 +92,10 @@ async fn examine(
     let plan = &snapshot.plan.routes[route];
     refuse_closed(&info, &plan.allow.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     ctx.route = Some(route);
-    let facts = facts(ctx, session, plan, &info)?;
+    let mut facts = facts(ctx, session, plan, &info)?;
+    if matches!(info.kind, EndpointKind::Control(_)) {
+        facts.tried = all_but_the_named(session, &snapshot, plan)?;
+    }
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();
     // What was judged is what the engine sees: a known path goes out in its canonical form.
@@ -184,6 +202,17 @@ fn facts(ctx: &mut Ctx, session: &Session, plan: &RoutePlan, info: &RequestInfo)
         facts.path_class = PathClass::Anthropic;
     }
     Ok(facts)
+}
+
+/// A control request may name its engine by `x-arriero-endpoint`: all others are then left out.
+fn all_but_the_named(session: &Session, snapshot: &Snapshot, plan: &RoutePlan) -> Result<Vec<EndpointId>, Stop> {
+    let Some(name) = session.get_header("x-arriero-endpoint") else { return Ok(Vec::new()) };
+    let ids = &snapshot.pools[plan.pool].endpoints;
+    let is_named = |id: &EndpointId| snapshot.upstreams.get(id).is_some_and(|is| is.name.as_bytes() == name.as_bytes());
+    if !ids.iter().any(is_named) {
+        return Err(Refusal::new(ErrorKind::NotFound, "x-arriero-endpoint names no endpoint of this pool").into());
+    }
+    Ok(ids.iter().copied().filter(|id| !is_named(id)).collect())
 }
 
 /// Engines with one model take these paths without naming it.

@@ -12,6 +12,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::ctx::{Ctx, End, Refusal};
+use super::shim::DEADLINE;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::splice;
@@ -24,10 +25,12 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// Gets a slot and the peer behind it. While it waits, a client that leaves takes its place in the queue along.
 pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let slot = match slot(gateway, session, ctx).await {
-        Ok(slot) => slot,
-        Err(error) => return Err(error),
+    let slot = match ctx.first_slot.take() {
+        Some(slot) => slot,
+        None => slot(gateway, session, ctx).await?,
     };
+    // A new attempt: what the last one left must not be taken for this one's.
+    (ctx.outcome, ctx.tap, ctx.connect) = (None, None, None);
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
         return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
@@ -62,7 +65,8 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     Ok(peer)
 }
 
-async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
+/// Asks the fleet for a slot and waits for it. An error has its words in `ctx.refusal`, or the client left.
+pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
     let binding = ctx.route.and_then(|route| ctx.snapshot.routes.get(route));
     let Some(binding) = binding else {
         return Err(fail::refuse(ctx, End::INTERNAL, Refusal::new(ErrorKind::Internal, "no route")));
@@ -77,9 +81,7 @@ async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> R
                 biased;
                 left = session.downstream_session.read_body_or_idle(true) => {
                     ctx.queued += asked.elapsed();
-                    ctx.end = End::CLIENT_QUEUE;
-                    ctx.outcome = Some(Outcome::ClientGone);
-                    return Err(left.err().unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down());
+                    return Err(left_queue(ctx, left.err()));
                 }
                 verdict = waiting.slot() => verdict,
             }
@@ -97,6 +99,17 @@ async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> R
             Err(fail::refuse(ctx, end, refusal))
         }
     }
+}
+
+/// The wait ended from outside: the request's total time ran out, or the client left.
+fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
+    if error.as_ref().is_some_and(|error| *error.etype() == DEADLINE) {
+        let refusal = Refusal::new(ErrorKind::GatewayTimeout, "the request's time ran out while it waited");
+        return fail::refuse(ctx, End::QUEUE_TIMEOUT, refusal);
+    }
+    ctx.end = End::CLIENT_QUEUE;
+    ctx.outcome = Some(Outcome::ClientGone);
+    error.unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down()
 }
 
 /// The body of this attempt: the client's own bytes, the model's name replaced where the endpoint calls it otherwise.

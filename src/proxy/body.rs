@@ -4,76 +4,103 @@
 //! HTTP/1 bodies have a 60 s read timer inside Pingora, HTTP/2 bodies none: the stall limit here covers both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::Error;
 use pingora::protocols::http::ServerSession;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dialect::fields::{FieldError, Fields, Scanner};
 
-/// All request bodies held in memory at once, in bytes.
+/// All request bodies held in memory at once: a fair semaphore, one permit per KiB.
 #[derive(Debug)]
 pub struct BodyBudget {
-    used: AtomicU64,
-    limit: AtomicU64,
+    free: Arc<Semaphore>,
+    limit_kib: AtomicUsize,
+}
+
+const KIB: u64 = 1024;
+
+fn kib(bytes: u64) -> usize {
+    usize::try_from(bytes.div_ceil(KIB)).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
 impl BodyBudget {
     /// At most `limit` bytes over all requests.
     pub fn new(limit: u64) -> Arc<BodyBudget> {
-        Arc::new(BodyBudget { used: AtomicU64::new(0), limit: AtomicU64::new(limit) })
+        let limit = kib(limit);
+        Arc::new(BodyBudget { free: Arc::new(Semaphore::new(limit)), limit_kib: AtomicUsize::new(limit) })
     }
 
-    /// A reload changed the limit.
+    /// A reload changed the limit. A lower one takes only what is free now: what is in use comes back to the budget.
     pub fn set_limit(&self, limit: u64) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-
-    /// Bytes held now.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        let taken = self.used.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= limit;
-        if !taken {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let (new, old) = (kib(limit), self.limit_kib.load(Ordering::Acquire));
+        if new >= old {
+            self.free.add_permits(new - old);
+            self.limit_kib.store(new, Ordering::Release);
+        } else {
+            let taken = self.free.forget_permits(old - new);
+            self.limit_kib.store(old - taken, Ordering::Release);
         }
-        taken
+    }
+
+    /// Bytes held now, in whole KiB.
+    pub fn used(&self) -> u64 {
+        let limit = self.limit_kib.load(Ordering::Acquire);
+        limit.saturating_sub(self.free.available_permits()) as u64 * KIB
     }
 }
 
-/// The bytes that one request holds of the budget; given back on drop.
+/// The share of the budget that one request holds; given back on drop.
 #[derive(Debug)]
 pub struct Held {
     budget: Arc<BodyBudget>,
-    bytes: u64,
+    permit: Option<OwnedSemaphorePermit>,
+    left: u64,
 }
 
 impl Held {
     /// Nothing yet.
     pub fn none(budget: &Arc<BodyBudget>) -> Held {
-        Held { budget: budget.clone(), bytes: 0 }
+        Held { budget: budget.clone(), permit: None, left: 0 }
     }
 
-    fn more(&mut self, bytes: usize) -> bool {
-        let taken = self.budget.take(bytes as u64);
-        if taken {
-            self.bytes += bytes as u64;
+    /// Room for a body of an announced length: waits its turn, holding nothing meanwhile, so that requests that
+    /// wait for memory can never wait for each other.
+    async fn reserve(&mut self, bytes: u64, patience: Duration) -> Result<(), BodyError> {
+        let permits = u32::try_from(kib(bytes)).unwrap_or(u32::MAX);
+        let turn = self.budget.free.clone().acquire_many_owned(permits);
+        let permit = tokio::time::timeout(patience, turn).await.ok().and_then(Result::ok);
+        self.keep(permit, u64::from(permits) * KIB)
+    }
+
+    /// Room for a piece that just came; refused at once where there is none.
+    fn take(&mut self, bytes: u64) -> Result<(), BodyError> {
+        if self.left < bytes {
+            let permits = u32::try_from(kib(bytes.max(STEP))).unwrap_or(u32::MAX);
+            let permit = self.budget.free.clone().try_acquire_many_owned(permits).ok();
+            self.keep(permit, u64::from(permits) * KIB)?;
         }
-        taken
+        self.left -= bytes;
+        Ok(())
+    }
+
+    fn keep(&mut self, permit: Option<OwnedSemaphorePermit>, bytes: u64) -> Result<(), BodyError> {
+        let permit = permit.ok_or(BodyError::NoMemory)?;
+        self.left += bytes;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        Ok(())
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
+/// Memory taken at once for a body of unknown length, in bytes.
+const STEP: u64 = 64 * KIB;
 
 /// Why a body could not be read.
 #[derive(Debug)]
@@ -113,15 +140,16 @@ pub async fn read(
     if announced.is_some_and(|length| length > limits.bytes) {
         return Err(BodyError::TooLarge { limit: limits.bytes });
     }
+    if let Some(length) = announced {
+        held.reserve(length, limits.stall).await?;
+    }
     invite(session).await?;
     let mut pieces = Pieces::new(announced);
     while let Some(piece) = next_piece(session, limits.stall).await? {
         if pieces.len as u64 + piece.len() as u64 > limits.bytes {
             return Err(BodyError::TooLarge { limit: limits.bytes });
         }
-        if !held.more(piece.len()) {
-            return Err(BodyError::NoMemory);
-        }
+        held.take(piece.len() as u64)?;
         if let Some(scanner) = scanner.as_mut() {
             scanner.push(&piece).map_err(BodyError::Fields)?;
         }
@@ -191,5 +219,45 @@ impl Pieces {
 
     fn join(self) -> Bytes {
         self.first.unwrap_or_else(|| self.rest.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const NOW: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_body_waits_for_its_turn_and_gives_back_what_it_held() {
+        let budget = BodyBudget::new(100 * KIB);
+        let mut first = Held::none(&budget);
+        first.reserve(80 * KIB, NOW).await.expect("fits");
+        let mut second = Held::none(&budget);
+        assert!(matches!(second.reserve(30 * KIB, NOW).await, Err(BodyError::NoMemory)), "waited in vain");
+        let (waiting, ()) = tokio::join!(second.reserve(30 * KIB, Duration::from_secs(30)), async { drop(first) });
+        waiting.expect("its turn came");
+        assert_eq!(budget.used(), 30 * KIB);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn pieces_of_unknown_length_are_refused_when_nothing_is_left() {
+        let budget = BodyBudget::new(128 * KIB);
+        let mut held = Held::none(&budget);
+        (0..128).for_each(|_| held.take(KIB).expect("fits"));
+        assert!(matches!(held.take(1), Err(BodyError::NoMemory)));
+        assert_eq!(budget.used(), 128 * KIB);
+    }
+
+    #[test]
+    fn pieces_are_joined_in_order() {
+        for pieces in [vec![], vec!["abc"], vec!["a", "bc", "def"]] {
+            let mut joined = Pieces::new(Some(6));
+            pieces.iter().for_each(|piece| joined.push(Bytes::from_static(piece.as_bytes())));
+            assert_eq!(joined.join(), pieces.concat());
+        }
     }
 }

@@ -51,6 +51,8 @@ pub struct Ctx {
     pub control: Arc<shim::Control>,
     /// Where the real session is while the shim stands in.
     pub shim: Option<shim::Slot>,
+    /// The slot of the first attempt, until it begins.
+    pub first_slot: Option<Slot>,
     /// The slot of the running attempt.
     pub slot: Option<Slot>,
     /// The endpoint of the last attempt.

@@ -64,7 +64,7 @@ pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut er
         && retry(gateway, session, ctx, outcome, "reset");
     if !again {
         end_attempt(ctx, outcome);
-        ctx.why = Some(error.to_string());
+        ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
         ctx.end = end_of(outcome, started, ctx);
         ctx.refusal = (outcome != Outcome::ClientGone).then(|| words(ctx, outcome));
     }
@@ -127,7 +127,8 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
             (End::REFUSED, Refusal::new(ErrorKind::NotFound, message))
         }
         Reason::NoneReady { retry_after } => {
-            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, "no engine for this request is ready", *retry_after))
+            let words = if model.is_empty() { "no engine is ready".into() } else { format!("no engine for '{model}' is ready") };
+            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, &words, *retry_after))
         }
         Reason::QueueFull { retry_after } => {
             (End::QUEUE_FULL, later(ErrorKind::TooManyRequests, "too many requests are waiting", *retry_after))
@@ -160,6 +161,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     let code = refusal.kind.status().as_u16();
     let written = session.response_written().is_some_and(|head| !head.status.is_informational());
     let sent = if !written {
+        close_after(session, ctx);
         reply::refuse(session, ctx, &refusal).await
     } else if gone {
         return FailToProxy { error_code: 0, can_reuse_downstream: false };
@@ -172,10 +174,25 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     FailToProxy { error_code: code, can_reuse_downstream: false }
 }
 
+/// Pingora closes the connection after such a reply: the reply's head has to say so.
+fn close_after(session: &mut Session, ctx: &mut Ctx) {
+    if let Some(slot) = ctx.shim.take() {
+        shim::uninstall(session.as_downstream_mut(), &slot);
+    }
+    session.set_keepalive(None);
+}
+
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> pingora::Result<()> {
-    let event = ctx.tap.as_ref().map(|tap| tap.end_event(refusal.kind, &refusal.message)).unwrap_or_default();
-    if event.is_empty() || !ctx.open_ended {
+    let Some(tap) = ctx.tap.as_ref().filter(|_| ctx.open_ended) else { return Ok(()) };
+    if tap.is_whole() {
+        return session.as_downstream_mut().finish_body().await; // only the engine's last bytes of framing are missing
+    }
+    let event = tap.end_event(refusal.kind, &refusal.message);
+    if event.is_empty() {
         return Ok(());
     }
-    session.as_downstream_mut().write_response_body(event, true).await
+    // Pingora closes an HTTP/1 connection after a failure. Without the last chunk the client knows that, and does not
+    // send its next request into the closing connection; the event came before, so the cause is told.
+    let end = session.req_header().version == http::Version::HTTP_2;
+    session.as_downstream_mut().write_response_body(event, end).await
 }

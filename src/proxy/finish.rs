@@ -19,10 +19,18 @@ pub fn request_id(session: &Session) -> String {
     given.filter(sane).map_or_else(|| format!("{:032x}", fastrand::u128(..)), str::to_owned)
 }
 
+/// The trace id of a well-formed `traceparent`, which itself goes on to the engine untouched.
+fn trace_id(session: &Session) -> Option<&str> {
+    let parent = session.get_header("traceparent")?.to_str().ok()?;
+    let trace = parent.split('-').nth(1)?;
+    (trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(trace)
+}
+
 /// Called once per request, whatever became of it.
 pub fn finish(gateway: &Arc<Gateway>, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    drop(ctx.first_slot.take());
     if let Some(slot) = ctx.slot.take() {
         // Still held: no answer came to its end. What ended it was noted on the way, else the client left.
         let outcome = ctx.outcome.unwrap_or(if error.is_some() { Outcome::ClientGone } else { Outcome::Complete });
@@ -79,7 +87,7 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
 fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage: &Usage, total: Duration) {
     let head = session.req_header();
     let millis = |span: Duration| (span.as_secs_f64() * 1e6).round() / 1e3;
-    gateway.log.write(&Line {
+    gateway.log.load().write(&Line {
         time: ctx.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
         id: &ctx.id,
         generation: ctx.snapshot.generation,
@@ -90,6 +98,8 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         route: ctx.route.map(|route| ctx.snapshot.plan.routes[route].name.as_ref()),
         model: ctx.model.as_deref(),
         endpoint: ctx.upstream.as_ref().map(|upstream| upstream.name.as_ref()),
+        labels: ctx.upstream.as_ref().map(|upstream| &upstream.labels).filter(|labels| !labels.is_empty()),
+        trace: trace_id(session),
         module: ctx.module,
         queue_ms: millis(ctx.queued),
         connect_ms: ctx.connect.map(millis),

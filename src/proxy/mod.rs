@@ -63,7 +63,7 @@ pub struct Gateway {
     /// Metrics.
     pub metrics: Metrics,
     /// Access log.
-    pub log: AccessLog,
+    pub log: ArcSwap<AccessLog>,
     /// Requests being served.
     pub live: Arc<Live>,
     /// One reload at a time.
@@ -110,6 +110,7 @@ impl ProxyHttp for Proxy {
             replayable: false,
             control: Arc::new(shim::Control::new(None)),
             shim: None,
+            first_slot: None,
             slot: None,
             upstream: None,
             module: None,

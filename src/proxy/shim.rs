@@ -240,7 +240,7 @@ impl CustomSession for Shim {
         self.real_mut().shutdown().await;
     }
     async fn finish(&mut self) -> Result<()> {
-        Ok(())
+        self.real_mut().finish_body().await
     }
     async fn finish_custom(&mut self) -> Result<()> {
         Ok(())

@@ -18,14 +18,21 @@ use tokio::time::Instant;
 pub struct Herd {
     start: Instant,
     inner: Mutex<Inner>,
-    /// Something new waits: the ticker looks at its deadline again.
-    queued: Notify,
+    /// The next deadline came nearer: the ticker looks again.
+    nearer: Notify,
 }
 
 struct Inner {
     fleet: Fleet,
+    /// Until when the ticker sleeps.
+    ticks_at: Time,
     waiting: HashMap<WaiterId, oneshot::Sender<Result<Grant, Reason>>>,
 }
+
+/// The ticker looks at least this often.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+/// The ticker's resolution.
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
 
 /// What became of a submitted request.
 pub enum Admission {
@@ -40,8 +47,8 @@ pub enum Admission {
 impl Herd {
     /// An empty fleet; `seed` feeds the strategies' generators.
     pub fn new(seed: u64) -> Arc<Herd> {
-        let inner = Inner { fleet: Fleet::new(seed), waiting: HashMap::new() };
-        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), queued: Notify::new() })
+        let inner = Inner { fleet: Fleet::new(seed), ticks_at: Time::ZERO, waiting: HashMap::new() };
+        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), nearer: Notify::new() })
     }
 
     /// Now, on the fleet's clock.
@@ -56,10 +63,10 @@ impl Herd {
 
     /// Changes the fleet under its lock and wakes whom that gave a slot.
     pub fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Fleet, Time) -> (R, Vec<Resolution>)) -> R {
-        let now = self.now();
         let (result, woken) = {
             let mut inner = self.inner.lock();
-            let (result, resolutions) = change(&mut inner.fleet, now);
+            let (result, resolutions) = change(&mut inner.fleet, self.now());
+            self.look_again_if_nearer(&inner);
             (result, inner.senders(resolutions))
         };
         self.wake(woken);
@@ -74,16 +81,15 @@ impl Herd {
         facts: Arc<RequestFacts>,
         arrival: Time,
     ) -> Admission {
-        let now = self.now();
         let mut inner = self.inner.lock();
-        match inner.fleet.submit(now, pool, strategy, facts, arrival) {
+        let submitted = inner.fleet.submit(self.now(), pool, strategy, facts, arrival);
+        self.look_again_if_nearer(&inner);
+        match submitted {
             Submit::Granted(grant) => Admission::Slot(self.slot(grant)),
             Submit::Rejected(reason) => Admission::Refused(reason),
             Submit::Queued(id) => {
                 let (sender, receiver) = oneshot::channel();
                 inner.waiting.insert(id, sender);
-                drop(inner);
-                self.queued.notify_one();
                 Admission::Waiting(Waiting { herd: self.clone(), id, receiver: Some(receiver) })
             }
         }
@@ -92,13 +98,23 @@ impl Herd {
     /// Runs the fleet's timers (queue timeouts, back-offs) for ever.
     pub async fn tick(self: Arc<Self>) {
         loop {
-            let deadline = self.read(Fleet::next_deadline);
-            let nap = deadline.map_or(Duration::from_secs(1), |at| (at - self.now()).min(Duration::from_secs(1)));
+            let nap = {
+                let mut inner = self.inner.lock();
+                let (now, longest) = (self.now(), self.now() + LONGEST_NAP);
+                inner.ticks_at = inner.fleet.next_deadline().map_or(longest, |at| at.min(longest));
+                inner.ticks_at - now
+            };
             tokio::select! {
-                () = tokio::time::sleep(nap.max(Duration::from_millis(1))) => {}
-                () = self.queued.notified() => {}
+                () = tokio::time::sleep(nap.max(SHORTEST_NAP)) => {}
+                () = self.nearer.notified() => {}
             }
             self.change(|fleet, now| ((), fleet.tick(now)));
+        }
+    }
+
+    fn look_again_if_nearer(&self, inner: &Inner) {
+        if inner.fleet.next_deadline().is_some_and(|at| at < inner.ticks_at) {
+            self.nearer.notify_one();
         }
     }
 

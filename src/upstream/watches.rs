@@ -110,8 +110,8 @@ impl engine::Sink for ToFleet {
             Inventory::Any => "any model".to_owned(),
             Inventory::Unknown => "models unknown".to_owned(),
         };
-        let version = description.version.as_deref().unwrap_or("");
-        let summary = format!("{} {version}, {models}", description.kind);
+        let version = description.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
+        let summary = format!("{}{version}, {models}", description.kind);
         {
             let mut heard = self.heard.lock();
             let heard = heard.entry(self.id).or_default();

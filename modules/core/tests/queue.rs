@@ -85,7 +85,7 @@ fn a_slot_that_frees_too_late_goes_to_nobody_whose_time_is_over() {
 #[test]
 fn retry_after_follows_the_rate_at_which_requests_are_answered() {
     let mut spec = pool("p", vec![endpoint("a", 1)]);
-    spec.queue.max_requests = 0;
+    spec.queue.max_requests = 4;
     let mut bench = Bench::new(vec![spec]);
     for id in 0..120 {
         let grant = bench.grant(request(id));
@@ -93,8 +93,11 @@ fn retry_after_follows_the_rate_at_which_requests_are_answered() {
         bench.finish(grant.ticket, Outcome::Complete);
     }
     let _held = bench.grant(request(1000));
-    let Reason::QueueFull { retry_after } = bench.refused(request(1001)) else { panic!("nobody may wait") };
-    assert!((3..=6).contains(&retry_after), "one answer in 4 s, but Retry-After is {retry_after}");
+    for id in 1001..=1004 {
+        bench.wait(request(id));
+    }
+    let Reason::QueueFull { retry_after } = bench.refused(request(1005)) else { panic!("four wait already") };
+    assert!((18..=22).contains(&retry_after), "five at one in 4 s, but Retry-After is {retry_after}");
 }
 
 #[test]
@@ -138,6 +141,18 @@ fn a_bound_request_waits_for_its_endpoint_while_another_is_free() {
     assert!(bench.finish(odd.ticket, Outcome::Complete).is_empty(), "the wrong slot frees");
     let (resolved, grant) = Bench::only_grant(bench.finish(even.ticket, Outcome::Complete));
     assert_eq!((resolved, grant.endpoint), (waiter, even.endpoint));
+}
+
+#[test]
+fn what_one_waiter_reserves_the_next_one_sees() {
+    let strategies = vec![Counting { rule: Rule::Queueing, ..Counting::default() }];
+    let mut bench = Bench::new(vec![pool_with("p", vec![endpoint("a", 1), endpoint("b", 1)], strategies)]);
+    let first = bench.grant(request(1));
+    let second = bench.wait(request(2));
+    let third = bench.grant(request(3));
+    assert_ne!(first.endpoint, third.endpoint, "the second waits for the first's endpoint: the third goes elsewhere");
+    let (waiter, grant) = Bench::only_grant(bench.finish(first.ticket, Outcome::Complete));
+    assert_eq!((waiter, grant.endpoint), (second, first.endpoint));
 }
 
 #[test]

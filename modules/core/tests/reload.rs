@@ -54,6 +54,17 @@ fn a_strategy_is_new_when_its_options_are_and_hears_only_of_what_begins_after_it
 }
 
 #[test]
+fn a_strategy_hears_of_a_new_weight_and_of_nothing_when_nothing_changed() {
+    let (counting, heard) = listening(Rule::Least);
+    let mut bench = Bench::new(vec![pool_with("p", vec![endpoint("a", 1), endpoint("b", 1)], vec![counting])]);
+    bench.apply(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 1)])]);
+    assert_eq!(heard.lock().unwrap().joins, 2);
+    bench.apply(vec![pool("p", vec![EndpointSpec { weight: 9, ..endpoint("a", 1) }, endpoint("b", 1)])]);
+    let heard = heard.lock().unwrap();
+    assert_eq!((heard.joins, heard.members.len()), (3, 2), "it left and joined");
+}
+
+#[test]
 fn a_removed_endpoint_finishes_what_it_runs_and_is_then_forgotten() {
     let (counting, heard) = listening(Rule::Least);
     let mut bench = Bench::new(vec![pool_with("p", vec![endpoint("a", 1), endpoint("b", 1)], vec![counting])]);

@@ -12,7 +12,7 @@ use crate::config::places::Path;
 use crate::config::plan::{BalancePlan, EndpointPlan, EngineKind, PoolPlan, RoutePlan};
 use crate::config::wording::item;
 use crate::config::yaml;
-use crate::dialect::CONTROL_NAMES;
+use crate::dialect::allow_names;
 use crate::registry::ModuleEntry;
 
 pub(super) fn check(
@@ -228,9 +228,9 @@ fn allow(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route) -> BTreeSet<&'s
     let list = below(at, "allow");
     let mut allowed = BTreeSet::new();
     for (index, name) in text.sound_items(&list).into_iter().zip(&yaml.allow) {
-        match CONTROL_NAMES.iter().find(|family| *family == name) {
+        match allow_names().find(|family| family == name) {
             Some(family) => {
-                allowed.insert(*family);
+                allowed.insert(family);
             }
             None => {
                 let finding = text.at(
@@ -238,7 +238,7 @@ fn allow(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route) -> BTreeSet<&'s
                     format!("`allow` cannot hold `{name}`: no such control endpoints"),
                 );
                 finding.found = Some(name.clone());
-                finding.allowed = Some(CONTROL_NAMES.join(", "));
+                finding.allowed = Some(allow_names().collect::<Vec<_>>().join(", "));
             }
         }
     }

@@ -258,3 +258,21 @@ proptest! {
         prop_assert!(tap.tail.len() >= all.len().min(TAIL));
     }
 }
+
+#[test]
+fn a_stream_that_said_its_end_is_whole() {
+    let whole = |dialect, kind: &str, text: &str| {
+        let mut tap = Tap::new(dialect, Some(kind), true);
+        tap.feed(text.as_bytes());
+        tap.is_whole()
+    };
+    let sse = "text/event-stream";
+    assert!(whole(Dialect::OpenAi, sse, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n"));
+    assert!(!whole(Dialect::OpenAi, sse, "data: {\"choices\":[{\"delta\":{\"content\":\"[DONE]\"}}]}\n\n"));
+    assert!(whole(Dialect::Anthropic, sse, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
+    assert!(!whole(Dialect::Anthropic, sse, "event: ping\ndata: {\"type\":\"ping\"}\n\n"));
+    let ndjson = "application/x-ndjson";
+    assert!(whole(Dialect::Ollama, ndjson, "{\"done\":false}\n{\"done\":true,\"eval_count\":3}\n"));
+    assert!(!whole(Dialect::Ollama, ndjson, "{\"done\":false}\n"));
+    assert!(!whole(Dialect::Ollama, ndjson, "{\"done\":true,\"eval_co"), "the line itself broke off");
+}

@@ -24,6 +24,7 @@ pub struct Heard {
     pub samples: u64,
     pub learned: u64,
     pub members: BTreeMap<EndpointId, i64>,
+    pub joins: u64,
 }
 
 /// How a [`Counting`] strategy picks.
@@ -38,6 +39,8 @@ pub enum Rule {
     Careless,
     /// Panics.
     Panics,
+    /// The first candidate, also when it is full; any other once somebody else waits for the first.
+    Queueing,
     /// Nobody before this moment (milliseconds), then the least.
     Patient(u64),
 }
@@ -53,7 +56,7 @@ pub struct Counting {
 impl Strategy for Counting {
     fn needs(&self) -> Needs {
         let mut needs = Needs::default();
-        needs.full_endpoints = matches!(self.rule, Rule::Bound | Rule::Careless);
+        needs.full_endpoints = matches!(self.rule, Rule::Bound | Rule::Careless | Rule::Queueing);
         needs
     }
 
@@ -63,6 +66,14 @@ impl Strategy for Counting {
             Rule::Least | Rule::Patient(_) => {
                 let least = cx.free().min_by_key(|endpoint| endpoint.in_flight());
                 least.map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id))
+            }
+            Rule::Queueing => {
+                let first = cx.candidates[0];
+                let is_free = cx.free().next().is_some_and(|endpoint| endpoint.id == first);
+                match cx.reserved_ms(first) > 0.0 || is_free {
+                    true => cx.free().next().map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id)),
+                    false => Pick::WaitFor(first),
+                }
             }
             Rule::Bound => {
                 let bound = cx.endpoints().nth(request.id.0 as usize % cx.candidates.len()).unwrap();
@@ -94,6 +105,7 @@ impl Strategy for Counting {
             Event::Sampled { .. } => heard.samples += 1,
             Event::Learned { .. } => heard.learned += 1,
             Event::Membership { joined, left } => {
+                heard.joins += joined.len() as u64;
                 left.iter().for_each(|id| *heard.members.entry(*id).or_default() -= 1);
                 joined.iter().for_each(|id| *heard.members.entry(*id).or_default() += 1);
                 heard.members.retain(|_, count| *count != 0);
