@@ -91,3 +91,18 @@ async fn requests_of_http_1_0_are_answered_and_closed() {
     assert!(reply.body.contains("\"choices\""), "{}", reply.body);
     assert!(connection.ended().await, "nobody asked to keep it");
 }
+
+/// HTTP/1.0 knows no chunks: a stream to such a client ends with its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_to_http_1_0_is_not_chunked() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let proxy = Proxy::start(&config(&[&engine], "", "")).await;
+    let body = ask("m", true, 5);
+    let direct = stage::whole(stage::post(engine.url() + CHAT, "direct", &body).await).await.1;
+    let mut connection = Raw::connect(proxy.port).await;
+    connection.write(request("1.0", "", &body.to_string())).await;
+    let answer = connection.rest().await;
+    let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    assert_eq!(text, direct);
+}
