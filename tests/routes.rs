@@ -157,3 +157,15 @@ async fn ollamas_own_requests_go_by_their_model() {
         assert!(eventually(async || resident() == 0).await);
     }
 }
+
+/// Engines with several models need to be told which.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_routes_own_model_serves_requests_that_name_none() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let proxy = Proxy::start(&config(&[&engine], "", "default_model: m")).await;
+    let body = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1 });
+    let (status, text) = whole(post(proxy.url(CHAT), "none", &body).await).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(engine.stats().per_model["m"], 1);
+    assert_eq!(proxy.line("none").await["model"], "m");
+}
