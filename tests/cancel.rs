@@ -186,7 +186,7 @@ async fn a_queued_client_that_leaves_takes_its_place_along() {
         assert_eq!(proxy.line(&id).await["end"], "CQ", "{way}");
     }
     drop(held);
-    assert!(eventually(|| async { proxy.in_flight().await == 0 }).await);
+    assert!(eventually(|| async { proxy.in_flight().await == 0 && engine.stats().in_flight == 0 }).await);
     let fresh = post(proxy.url(path), "fresh", &ask("m", false, 1)).await;
     assert_eq!(fresh.status(), 200);
     let stats = engine.stats();

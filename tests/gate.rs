@@ -250,3 +250,33 @@ async fn ambiguous_framing_smuggles_nothing() {
         assert!(engine.stats().inference <= before + 1, "{lines}");
     }
 }
+
+/// The body's bytes are not the header's, wherever the packets are cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_inside_the_blank_line_counts_no_body_bytes() {
+    let (_engine, proxy) = front(&format!("limits: {{ header: {HEADER_LIMIT}B }}\n")).await;
+    let body = ask("m", false, 1).to_string().replace("herd sleep", &"sleep ".repeat(4000));
+    for before in 1..=4 {
+        let (head, body) = padded(HEADER_LIMIT, &body);
+        let all = head.clone() + &body;
+        let mut connection = Raw::connect(proxy.port).await;
+        connection.write(&all.as_bytes()[..head.len() - before]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // so that it is read by itself
+        connection.write(&all.as_bytes()[head.len() - before..]).await;
+        let reply = connection.reply().await.unwrap_or_else(|| panic!("{before} bytes before the end: no answer"));
+        assert_eq!(reply.status, 200, "{before} bytes before the end: {}", reply.body);
+    }
+}
+
+/// A header that came together with the request before it is known already: what follows is its body.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_behind_a_pipelined_header_counts_as_no_header() {
+    let (_engine, proxy) = front(&format!("limits: {{ header: {HEADER_LIMIT}B }}\n")).await;
+    let mut connection = Raw::connect(proxy.port).await;
+    let (head, body) = padded(300, &ask("m", false, 1).to_string().replace("herd sleep", &"sleep ".repeat(4000)));
+    connection.write(request(&chat()) + &head).await;
+    assert_eq!(connection.reply().await.expect("the first answer").status, 200);
+    connection.write(&body).await;
+    let reply = connection.reply().await.expect("the second answer");
+    assert_eq!(reply.status, 200, "{}", reply.body);
+}

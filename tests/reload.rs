@@ -5,11 +5,10 @@ mod common;
 #[path = "common/stage.rs"]
 mod stage;
 
-use arriero_lab::http::LabEngine;
+use arriero_lab::http::{Fault, FaultKind, LabEngine};
 use common::{PATIENCE, Proxy, eventually};
-use futures::StreamExt;
 use serde_json::{Value, json};
-use stage::{FAST, LONG, SLOW, ask, config, json_of, openai, post, start, whole};
+use stage::{FAST, SLOW, ask, config, json_of, openai, post, start, whole};
 use tokio::task::JoinHandle;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -31,17 +30,23 @@ async fn queued(proxy: &Proxy) -> f64 {
     proxy.metric("arriero_pool_queued{pool=\"p\"}").await.unwrap_or(0.0)
 }
 
-/// A request in the background; gives its status, text and headers.
+/// A request in the background; gives its status and text.
 fn asking(proxy: &Proxy, id: &str, body: Value) -> JoinHandle<(u16, String)> {
     let (url, id) = (proxy.url(CHAT), id.to_owned());
     tokio::spawn(async move { whole(post(url, &id, &body).await).await })
 }
 
-/// A stream that holds its slot until it is dropped.
-async fn hold(proxy: &Proxy) -> impl futures::Stream {
-    let mut held = post(proxy.url(CHAT), "held", &ask("m", true, LONG)).await.bytes_stream();
-    tokio::time::timeout(PATIENCE, held.next()).await.expect("a piece").unwrap().unwrap();
+/// A stream that holds its slot until [`release`] lets it come to its end.
+async fn hold(proxy: &Proxy, engine: &LabEngine) -> JoinHandle<(u16, String)> {
+    let held = asking(proxy, "held", ask("m", true, 20_000));
+    assert!(engine.wait_for(PATIENCE, |stats| stats.in_flight == 1).await);
     held
+}
+
+/// A client that leaves would free the slot a moment before the engine notices: the engine ends it by itself instead.
+async fn release(held: JoinHandle<(u16, String)>, engine: &LabEngine) {
+    engine.set_fault(Fault::always(FaultKind::Slow { factor: 0.001 }));
+    assert_eq!(held.await.unwrap().0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +131,7 @@ async fn a_cap_of_one_holds_and_the_queue_keeps_its_order_over_reloads() {
     let capped =
         |pool: &str, route: &str| config(&[&engine], &format!("defaults: {{ max_in_flight: 1 }}, {pool}"), route);
     let proxy = Proxy::start(&capped("", "balance: least-connection")).await;
-    let held = hold(&proxy).await;
+    let held = hold(&proxy, &engine).await;
     let mut waiting = Vec::new();
     for nth in 0..6 {
         waiting.push(asking(&proxy, &format!("w-{nth}"), ask("m", nth % 2 == 0, 2)));
@@ -139,7 +144,7 @@ async fn a_cap_of_one_holds_and_the_queue_keeps_its_order_over_reloads() {
         assert_eq!(queued(&proxy).await, f64::from(nth + 1), "nobody lost its place");
     }
     assert_eq!(engine.stats().inference, 1, "nobody got in beside the one that holds the slot");
-    drop(held);
+    release(held, &engine).await;
     for request in waiting {
         let (status, text) = request.await.unwrap();
         assert_eq!(status, 200, "{text}");
@@ -156,7 +161,7 @@ async fn a_raised_cap_lets_waiting_requests_in_at_once() {
     let engine = start(openai(&["m"], SLOW)).await;
     let capped = |cap: u32| config(&[&engine], &format!("defaults: {{ max_in_flight: {cap} }}"), "");
     let proxy = Proxy::start(&capped(1)).await;
-    let _held = hold(&proxy).await;
+    let _held = hold(&proxy, &engine).await;
     let waiting = asking(&proxy, "waits", ask("m", false, 1));
     assert!(eventually(async || queued(&proxy).await == 1.0).await);
     reload(&proxy, &capped(2)).await;
@@ -168,7 +173,7 @@ async fn a_raised_cap_lets_waiting_requests_in_at_once() {
 async fn a_request_whose_pool_is_removed_is_told_to_come_again() {
     let engines = [start(openai(&["m"], SLOW)).await, start(openai(&["m"], SLOW)).await];
     let proxy = Proxy::start(&config(&[&engines[0]], "defaults: { max_in_flight: 1 }", "")).await;
-    let _held = hold(&proxy).await;
+    let _held = hold(&proxy, &engines[0]).await;
     let waiting = asking(&proxy, "waits", ask("m", false, 1));
     assert!(eventually(async || queued(&proxy).await == 1.0).await);
     reload(&proxy, &format!("pools: {{ other: {{ endpoints: [{:?}] }} }}\n", engines[1].url())).await;
@@ -200,14 +205,14 @@ async fn an_engine_that_leaves_and_returns_keeps_its_count() {
     let engines = [start(openai(&["m"], SLOW)).await, start(openai(&["m"], SLOW)).await];
     let only = |nth: usize| config(&[&engines[nth]], "defaults: { max_in_flight: 1 }", "");
     let proxy = Proxy::start(&only(0)).await;
-    let held = hold(&proxy).await;
+    let held = hold(&proxy, &engines[0]).await;
     reload(&proxy, &only(1)).await;
     assert_eq!(whole(post(proxy.url(CHAT), "elsewhere", &ask("m", false, 1)).await).await.0, 200);
     reload(&proxy, &only(0)).await;
     assert_eq!(proxy.in_flight().await, 1);
     let waiting = asking(&proxy, "waits", ask("m", false, 1));
     assert!(eventually(async || queued(&proxy).await == 1.0).await, "it waits for the slot");
-    drop(held);
+    release(held, &engines[0]).await;
     assert_eq!(waiting.await.unwrap().0, 200);
     assert_eq!((engines[0].stats().max_in_flight, engines[1].stats().inference), (1, 1));
     assert_eq!(proxy.in_flight().await, 0);

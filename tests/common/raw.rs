@@ -86,6 +86,30 @@ impl Raw {
         Some(Reply { status, head, body })
     }
 
+    /// Reads small pieces with a pause before each until the last chunk or the end: bytes, and whether the last chunk is
+    /// missing.
+    pub async fn sip(&mut self, pause: Duration, size: usize) -> (usize, bool) {
+        let mut buffer = vec![0; size];
+        let (mut count, mut tail) = (0, Vec::new());
+        loop {
+            tokio::time::sleep(pause).await;
+            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("bytes or an end");
+            let got = read.unwrap_or(0);
+            count += got;
+            tail.extend_from_slice(&buffer[..got]);
+            tail.drain(..tail.len().saturating_sub(7));
+            if got == 0 || tail == b"\r\n0\r\n\r\n" {
+                return (count, got == 0);
+            }
+        }
+    }
+
+    /// Everything until the other side closes.
+    pub async fn rest(&mut self) -> String {
+        while self.read().await {}
+        String::from_utf8_lossy(&self.unread).into_owned()
+    }
+
     /// True once the other side has closed, with nothing more to say.
     pub async fn ended(&mut self) -> bool {
         while self.read().await {}

@@ -1,6 +1,7 @@
 //! An engine whose every answer the test writes itself, and which remembers the requests that it got.
 //!
 //! It lists one model, `m`, below any base path, in the ways of OpenAI and Ollama: name its `engine` in the configuration.
+//! Below `/mute` it lists nothing.
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
@@ -61,6 +62,7 @@ impl Scripted {
                 notes.lock().unwrap().push(seen.clone());
                 match seen.method {
                     Method::POST => answer(&seen),
+                    _ if seen.target.starts_with("/mute/") => StatusCode::NOT_FOUND.into_response(),
                     _ if seen.target.ends_with("/v1/models") => {
                         Json(json!({ "object": "list", "data": [{ "id": "m", "object": "model" }] })).into_response()
                     }
