@@ -142,8 +142,8 @@ async fn a_retry_sends_the_whole_body_again() {
         for line in proxy.lines() {
             retries += line["retries"].as_u64().unwrap_or(0);
         }
-        // a busy engine is backed off from, so not every request meets it
-        let least = if failure == Failure::Busy { 1 } else { cells as u64 / 2 };
+        // a busy engine is backed off from, and a closed port is a proof (with 1 s of patience it is found at once)
+        let least = if resets { cells as u64 / 2 } else { 1 };
         assert!(retries >= least, "{failure:?}: {retries} retries");
         assert_eq!(proxy.in_flight().await, 0);
     }

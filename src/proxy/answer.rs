@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::ctx::{Ctx, End};
+use super::shim::Answer;
 use super::{Gateway, fail};
 use crate::dialect::stream::Tap;
 
@@ -44,8 +45,13 @@ pub fn decorate(ctx: &mut Ctx, response: &mut ResponseHeader) -> Result<()> {
         return Ok(());
     }
     let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    ctx.open_ended = !response.headers.contains_key(header::CONTENT_LENGTH);
-    ctx.tap = Some(Tap::new(ctx.dialect, content_type, ctx.facts.stream));
+    let name = ctx.upstream.as_ref().map_or("the engine", |upstream| &upstream.name);
+    *ctx.control.answer() = Answer {
+        tap: Some(Tap::new(ctx.dialect, content_type, ctx.facts.stream)),
+        open_ended: !response.headers.contains_key(header::CONTENT_LENGTH),
+        last_words: format!("{name} broke off"),
+        broke: None,
+    };
     response.insert_header("x-request-id", ctx.id.as_str())?;
     let switches = &ctx.snapshot.plan.headers;
     if switches.endpoint
@@ -80,7 +86,8 @@ pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
             let gap = ctx.upstream.as_ref().and_then(|upstream| upstream.timers.between_chunks);
             ctx.control.streaming(gap);
         }
-        if ctx.tap.as_mut().is_some_and(|tap| tap.feed(bytes)) {
+        let is_first_token = ctx.control.answer().tap.as_mut().is_some_and(|tap| tap.feed(bytes));
+        if is_first_token {
             ctx.first_token = Some(ctx.started.elapsed());
             if let Some(slot) = &ctx.slot {
                 slot.first_token();
@@ -96,7 +103,7 @@ pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
 fn complete(ctx: &mut Ctx) {
     ctx.last_byte = Some(ctx.started.elapsed());
     ctx.control.clear();
-    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    let usage = ctx.usage();
     let outcome = *ctx.outcome.get_or_insert(Outcome::Complete);
     if let Some(slot) = ctx.slot.take() {
         slot.end(outcome, &usage);

@@ -30,7 +30,8 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         None => slot(gateway, session, ctx).await?,
     };
     // A new attempt: what the last one left must not be taken for this one's.
-    (ctx.outcome, ctx.tap, ctx.connect) = (None, None, None);
+    (ctx.outcome, ctx.connect) = (None, None);
+    *ctx.control.answer() = Default::default();
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
         return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
@@ -91,6 +92,7 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     match verdict {
         Ok(slot) => {
             ctx.module = Some(slot.grant().module);
+            ctx.model_is_listed = slot.grant().model_is_listed;
             ctx.why = slot.grant().explanation.as_ref().map(|explanation| explanation.summary.clone());
             Ok(slot)
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arriero_core::{Outcome, RequestFacts, Time};
+use arriero_core::{Outcome, RequestFacts, Time, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -37,6 +37,8 @@ pub struct Ctx {
     pub path: Option<String>,
     /// The model as the client named it.
     pub model: Option<Arc<str>>,
+    /// Some inventory or configuration knows that model.
+    pub model_is_listed: bool,
     /// What the strategy knows.
     pub facts: Arc<RequestFacts>,
     /// The body, whole.
@@ -61,10 +63,6 @@ pub struct Ctx {
     pub module: Option<&'static str>,
     /// One line of reasons, where asked for.
     pub why: Option<String>,
-    /// Watches the answer in passing.
-    pub tap: Option<Tap>,
-    /// The answer has neither length nor end but its last event: it may be ended by an error event.
-    pub open_ended: bool,
     /// How the last attempt ended.
     pub outcome: Option<Outcome>,
     /// The reply to send if all fails.
@@ -90,12 +88,17 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// What the answer cost, as far as it said so far.
+    pub fn usage(&self) -> Usage {
+        self.control.answer().tap.as_ref().map(Tap::usage).unwrap_or_default()
+    }
+
     /// The model as a metric label: names that no endpoint was found for are all `other`.
     pub fn bounded_model(&self) -> &str {
-        match (&self.facts.model, &self.upstream) {
-            (Some(model), Some(_)) => model,
-            (None, _) => "",
-            _ => "other",
+        match &self.facts.model {
+            Some(model) if self.model_is_listed => model,
+            Some(_) => "other",
+            None => "",
         }
     }
 }

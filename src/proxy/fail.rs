@@ -9,7 +9,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, local, reply, shim};
 use crate::dialect::errors::{self, ErrorKind};
-use crate::dialect::stream::Tap;
 
 /// Ends the attempt and says whether the request is tried on another endpoint. Never after the first response byte.
 pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
@@ -74,7 +73,7 @@ pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut er
 
 fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
     ctx.outcome = Some(outcome);
-    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    let usage = ctx.usage();
     if let Some(slot) = ctx.slot.take() {
         slot.end(outcome, &usage);
     }
@@ -182,17 +181,18 @@ fn close_after(session: &mut Session, ctx: &mut Ctx) {
     session.set_keepalive(None);
 }
 
+/// Ends a stream that we gave up on. The engine's own failures are mended by the shim; here are the timers.
 async fn end_stream(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> pingora::Result<()> {
-    let Some(tap) = ctx.tap.as_ref().filter(|_| ctx.open_ended) else { return Ok(()) };
-    if tap.is_whole() {
-        return session.as_downstream_mut().finish_body().await; // only the engine's last bytes of framing are missing
-    }
-    let event = tap.end_event(refusal.kind, &refusal.message);
+    let event = {
+        let answer = ctx.control.answer();
+        let tap = answer.tap.as_ref().filter(|_| answer.open_ended);
+        tap.map(|tap| tap.end_event(refusal.kind, &refusal.message)).unwrap_or_default()
+    };
     if event.is_empty() {
         return Ok(());
     }
-    // Pingora closes an HTTP/1 connection after a failure. Without the last chunk the client knows that, and does not
-    // send its next request into the closing connection; the event came before, so the cause is told.
+    // Pingora closes an HTTP/1 connection after this. Without the last chunk the client knows that, and does not send
+    // its next request into the closing connection; the event came before, so the cause is told.
     let end = session.req_header().version == http::Version::HTTP_2;
     session.as_downstream_mut().write_response_body(event, end).await
 }

@@ -9,7 +9,6 @@ use pingora::proxy::Session;
 
 use super::ctx::{Ctx, End};
 use super::{Gateway, shim};
-use crate::dialect::stream::Tap;
 use crate::observe::access_log::Line;
 
 /// The client's `x-request-id` if it is sane, else a new one.
@@ -29,7 +28,10 @@ fn trace_id(session: &Session) -> Option<&str> {
 /// Called once per request, whatever became of it.
 pub fn finish(gateway: &Arc<Gateway>, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
-    let usage = ctx.tap.as_ref().map(Tap::usage).unwrap_or_default();
+    let usage = ctx.usage();
+    if let Some(why) = ctx.control.answer().broke.take() {
+        (ctx.outcome, ctx.end, ctx.why) = (Some(Outcome::MidStream), End::ENGINE_DATA, Some(why));
+    }
     drop(ctx.first_slot.take());
     if let Some(slot) = ctx.slot.take() {
         // Still held: no answer came to its end. What ended it was noted on the way, else the client left.

@@ -75,16 +75,17 @@ struct BlankLine {
 }
 
 impl BlankLine {
-    fn seen_in(&mut self, bytes: &[u8]) -> bool {
-        for byte in bytes {
+    /// How many of `bytes` belong to the header, if it ends in them.
+    fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
             match byte {
-                b'\n' if self.line_is_empty => return true,
+                b'\n' if self.line_is_empty => return Some(at + 1),
                 b'\n' => self.line_is_empty = true,
                 b'\r' => {}
                 _ => self.line_is_empty = false,
             }
         }
-        false
+        None
     }
 }
 
@@ -102,14 +103,13 @@ impl Gate {
             self.state = State::Header { bytes: 0, end: BlankLine::default(), timer };
         }
         let State::Header { bytes, end, .. } = &mut self.state else { return false };
-        if end.seen_in(fresh) {
-            let whole_in_one_read = *bytes + fresh.len() <= self.limits.bytes;
-            let too_large = !whole_in_one_read && *bytes + header_len(fresh) > self.limits.bytes;
+        let ends = end.end_in(fresh);
+        *bytes += ends.unwrap_or(fresh.len());
+        let too_large = *bytes > self.limits.bytes;
+        if ends.is_some() {
             self.state = State::Open;
-            return too_large;
         }
-        *bytes += fresh.len();
-        *bytes > self.limits.bytes
+        too_large
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -122,11 +122,6 @@ impl Gate {
         let _ = Pin::new(&mut self.inner).poll_flush(cx);
         Poll::Ready(())
     }
-}
-
-/// Bytes up to and including the first blank line.
-fn header_len(bytes: &[u8]) -> usize {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }
 
 impl AsyncRead for Gate {

@@ -78,6 +78,7 @@ pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
                     "name": endpoint.spec.name,
                     "healthy": endpoint.health == Health::Up,
                     "state": format!("{:?}", endpoint.health).to_lowercase(),
+                    "models_known": endpoint.knows_models(),
                     "in_flight": endpoint.in_flight(),
                     "cap": endpoint.cap(),
                     "resident": resident,

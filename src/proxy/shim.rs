@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
@@ -26,6 +26,9 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::Digest;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, Sleep};
+
+use crate::dialect::errors::ErrorKind;
+use crate::dialect::stream::Tap;
 
 /// The error type of an attempt that ran out of time.
 pub const DEADLINE: ErrorType = ErrorType::Custom("AttemptDeadline");
@@ -45,6 +48,20 @@ pub struct Control {
     at_ms: AtomicU64,
     gap_ms: AtomicU64,
     total_ms: AtomicU64,
+    answer: Mutex<Answer>,
+}
+
+/// The answer that is passing through.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Watches it; `None` until its head came.
+    pub tap: Option<Tap>,
+    /// It has no length: a stream that may be ended by an event of ours.
+    pub open_ended: bool,
+    /// What the client is told if the engine breaks off.
+    pub last_words: String,
+    /// The engine broke off, and the client was told: why.
+    pub broke: Option<String>,
 }
 
 impl Control {
@@ -56,6 +73,7 @@ impl Control {
             at_ms: AtomicU64::new(0),
             gap_ms: AtomicU64::new(0),
             total_ms: AtomicU64::new(total.map_or(0, |total| millis(total).max(1))),
+            answer: Mutex::default(),
         }
     }
 
@@ -67,6 +85,33 @@ impl Control {
     /// The length of that body, in bytes.
     pub fn body_len(&self) -> usize {
         self.parts.lock().iter().map(Bytes::len).sum()
+    }
+
+    /// The answer that is passing through.
+    pub fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock()
+    }
+
+    /// An engine that breaks off its stream: the client gets the rest, then an error event in its API's own framing
+    /// (or only the proper end, if the stream had said that it is whole), and keeps its connection.
+    fn mend(&self, mut tasks: Vec<HttpTask>) -> Vec<HttpTask> {
+        if !matches!(tasks.last(), Some(HttpTask::Failed(_))) {
+            return tasks;
+        }
+        let mut answer = self.answer.lock();
+        let Some(tap) = answer.tap.as_ref().filter(|_| answer.open_ended) else { return tasks };
+        let event = if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &answer.last_words) };
+        if event.is_empty() && !tap.is_whole() {
+            return tasks;
+        }
+        if let Some(HttpTask::Failed(error)) = tasks.pop() {
+            answer.broke = Some(error.to_string());
+        }
+        if !event.is_empty() {
+            tasks.push(HttpTask::Body(Some(event), false));
+        }
+        tasks.push(HttpTask::Done);
+        tasks
     }
 
     /// The attempt must have its first byte within `limit`.
@@ -217,6 +262,7 @@ impl CustomSession for Shim {
         self.idle().await
     }
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let tasks = self.control.mend(tasks);
         let written = self.real_mut().response_duplex_vec(tasks).await;
         self.control.touch();
         written

@@ -61,7 +61,9 @@ impl Proxy {
                 Ok(answer) => answer.json::<Value>().await.unwrap_or_default(),
                 Err(_) => Value::Null,
             };
-            up = report["status"] == "ok" || !ready && report.is_object();
+            let nodes = report["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+            let known = nodes.iter().all(|node| node["models_known"] == true);
+            up = report["status"] == "ok" && known || !ready && report.is_object();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(up, "the proxy did not get ready:\n{}", proxy.stderr());

@@ -46,6 +46,7 @@ pub(crate) struct Attempt {
 pub(crate) struct Started {
     pub(crate) ticket: Ticket,
     pub(crate) local_model: Option<Arc<str>>,
+    pub(crate) model_is_listed: bool,
     pub(crate) cold: bool,
 }
 
@@ -86,6 +87,7 @@ impl Ledger {
     ) -> Option<Started> {
         let (endpoint, record) = (self.table.get_mut(id)?, self.records.get_mut(&id)?);
         let local = facts.model.as_ref().map(|model| endpoint.local_name(model).unwrap_or(model).clone());
+        let model_is_listed = facts.model.as_ref().is_some_and(|model| endpoint.local_name(model).is_some());
         let found = local.as_ref().map(|local| residency::started(endpoint, local, facts, now)).unwrap_or_default();
         let alone = endpoint.jobs.is_empty() && endpoint.others(now) < ALONE_BELOW;
         for other in &record.tickets {
@@ -105,6 +107,7 @@ impl Ledger {
         Some(Started {
             ticket,
             local_model: local.filter(|local| Some(local) != facts.model.as_ref()),
+            model_is_listed,
             cold: found.absent,
         })
     }

@@ -194,6 +194,7 @@ impl Pool {
             endpoint,
             module,
             local_model: started.local_model,
+            model_is_listed: started.model_is_listed,
             cold: started.cold,
             waited: now - since,
             explanation,

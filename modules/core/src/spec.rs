@@ -115,6 +115,8 @@ pub struct Grant {
     pub module: &'static str,
     /// The endpoint's own name of the model, where it differs from the request's.
     pub local_model: Option<Arc<str>>,
+    /// The endpoint's inventory or configuration lists the model; false for a name that only the client knows.
+    pub model_is_listed: bool,
     /// True if the model is not resident there: allow for its load.
     pub cold: bool,
     /// Time spent in the queue by this attempt.
