@@ -248,7 +248,7 @@ async fn decode_ms(proxy: &Proxy) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_learned_stays_learned() {
-    let engine = start(openai(&["m"], FAST)).await;
+    let engine = start(openai(&["m"], 1000.0)).await;
     let text = |theta: f64| {
         let balance = format!("balance: {{ queue-aware: {{ theta: {theta} }} }}");
         config(&[&engine], "", &balance) + "headers: { reason: true }\n"
