@@ -5,7 +5,7 @@ mod common;
 #[path = "common/stage.rs"]
 mod stage;
 
-use arriero_lab::http::LabSpec;
+use arriero_lab::http::{Fault, FaultKind, LabSpec};
 use common::{Proxy, eventually, free_port, reqwest_client};
 use futures::StreamExt;
 use reqwest::Method;
@@ -200,4 +200,18 @@ async fn with_every_engine_down_it_is_503() {
         refused.assert(path, 503, ("engine_unavailable", "overloaded_error"));
         assert!(refused.retry_after.is_some_and(|seconds| seconds >= 1), "{path}: when to come again");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_whose_only_engine_is_down_is_503() {
+    let engines = [start(openai(&["here"], FAST)).await, start(openai(&["there"], FAST)).await];
+    let checks = "health: { every: 100ms, fall: 2, timeout: 1s }";
+    let proxy = Proxy::start(&config(&[&engines[0], &engines[1]], checks, "")).await;
+    engines[1].set_fault(Fault::always(FaultKind::Refuse));
+    let down = format!("arriero_endpoint_up{{endpoint=\"{}\"}}", engines[1].addr());
+    assert!(eventually(async || proxy.metric(&down).await == Some(0.0)).await);
+    let refused = ask_model(&proxy, PATHS[0], "there").await;
+    refused.assert(PATHS[0], 503, ("engine_unavailable", ""));
+    assert!(refused.retry_after.is_some_and(|seconds| seconds >= 1));
+    assert_eq!(ask_here(&proxy, "here").await, 200);
 }

@@ -217,3 +217,46 @@ async fn an_engine_that_leaves_and_returns_keeps_its_count() {
     assert_eq!((engines[0].stats().max_in_flight, engines[1].stats().inference), (1, 1));
     assert_eq!(proxy.in_flight().await, 0);
 }
+
+/// Told to stop, it takes nothing new and finishes what it has, what waits included.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_proxy_finishes_what_it_has() {
+    let engine = start(openai(&["m"], 200.0)).await;
+    let proxy = Proxy::start(&config(&[&engine], "defaults: { max_in_flight: 1 }", "")).await;
+    let direct = whole(post(engine.url() + CHAT, "direct", &ask("m", true, 200)).await).await.1;
+    let running = asking(&proxy, "runs", ask("m", true, 200));
+    assert!(engine.wait_for(PATIENCE, |stats| stats.in_flight == 1).await);
+    let waiting = asking(&proxy, "waits", ask("m", true, 200));
+    assert!(eventually(async || queued(&proxy).await == 1.0).await);
+    proxy.signal("TERM");
+    let port = proxy.port;
+    assert!(eventually(async || std::net::TcpStream::connect(("127.0.0.1", port)).is_err()).await, "nothing new");
+    for request in [running, waiting] {
+        let (status, text) = request.await.unwrap();
+        assert_eq!((status, text.as_str()), (200, direct.as_str()));
+    }
+}
+
+/// The price of the answer in the reason header: 180 ms by the prior for 20 tokens, a fraction of it once learned.
+async fn decode_ms(proxy: &Proxy) -> f64 {
+    let answer = post(proxy.url(CHAT), "priced", &ask("m", false, 20)).await;
+    let reason = answer.headers()["x-arriero-reason"].to_str().unwrap().to_owned();
+    let words: Vec<&str> = reason.split(' ').collect();
+    let at = words.iter().position(|word| word.starts_with("decode")).unwrap_or_else(|| panic!("no price in {reason}"));
+    words[at - 1].parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_stays_learned() {
+    let engine = start(openai(&["m"], 1000.0)).await;
+    let text = |theta: f64| {
+        let balance = format!("balance: {{ queue-aware: {{ theta: {theta} }} }}");
+        config(&[&engine], "", &balance) + "headers: { reason: true }\n"
+    };
+    let proxy = Proxy::start(&text(0.5)).await;
+    assert_eq!(decode_ms(&proxy).await, 180.0, "nothing is known at first");
+    assert!(eventually(async || decode_ms(&proxy).await < 90.0).await, "answers teach");
+    reload(&proxy, &text(0.25)).await;
+    let price = decode_ms(&proxy).await;
+    assert!(price < 90.0, "{price}");
+}
