@@ -44,32 +44,39 @@ async fn engine() -> LabEngine {
     LabEngine::start(spec).await.unwrap()
 }
 
-/// Sends `first`, then a good request on the same connection.
-async fn twice(proxy: &Proxy, what: &str, first: &str, heal: impl FnOnce()) {
+/// Sends `first`, then a good request on the same connection; complains if that one is lost.
+async fn twice(proxy: &Proxy, what: &str, first: &str, heal: impl FnOnce()) -> Option<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
     connection.write_all(first.as_bytes()).await.unwrap();
-    let Some(one) = answer(&mut connection).await else { return };
+    let one = answer(&mut connection).await;
     heal();
-    if one.to_lowercase().contains("connection: close") {
-        return;
-    }
+    let one = one.filter(|one| !one.to_lowercase().contains("connection: close"))?;
     let sent = connection.write_all(chat("m", false).as_bytes()).await;
     let two = if sent.is_ok() { answer(&mut connection).await } else { None };
-    assert!(two.is_some(), "{what}: the next request got nothing, after this answer:\n{one}");
+    two.is_none().then(|| format!("{what}: the next request got nothing, after this answer:\n{one}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_connection_takes_the_next_request() {
     let lab = engine().await;
-    let proxy = Proxy::start(&format!("pools: {{ p: {{ retries: 0, endpoints: [{:?}] }} }}\n", lab.url())).await;
-    twice(&proxy, "answered", &chat("m", false), || {}).await;
-    twice(&proxy, "unknown model", &chat("none", false), || {}).await;
+    let pool = "health: none, retries: 0, timeouts: { first_byte: 500ms }";
+    let proxy = Proxy::start(&format!("pools: {{ p: {{ {pool}, endpoints: [{:?}] }} }}\n", lab.url())).await;
+    let mut complaints = Vec::new();
+    complaints.extend(twice(&proxy, "answered", &chat("m", false), || {}).await);
+    complaints.extend(twice(&proxy, "unknown model", &chat("none", false), || {}).await);
     for (what, kind, stream) in [
         ("engine broke off before its answer", FaultKind::Reset { after_chunks: 0 }, false),
         ("engine broke off in its stream", FaultKind::Reset { after_chunks: 3 }, true),
+        ("engine broke off behind its stream", FaultKind::Reset { after_chunks: 1000 }, true),
+        ("engine broke off behind its answer", FaultKind::Reset { after_chunks: 1000 }, false),
         ("engine failed", FaultKind::Error, false),
+        ("engine was busy", FaultKind::Busy, false),
+        ("engine sent garbage", FaultKind::Garbage, true),
+        ("engine was silent", FaultKind::Hang, true),
+        ("engine was away", FaultKind::Refuse, true),
     ] {
         lab.set_fault(Fault::always(kind));
-        twice(&proxy, what, &chat("m", stream), || lab.set_fault(Fault::none())).await;
+        complaints.extend(twice(&proxy, what, &chat("m", stream), || lab.set_fault(Fault::none())).await);
     }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
 }
