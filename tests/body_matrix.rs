@@ -108,7 +108,10 @@ async fn rudely(mut stream: tokio::net::TcpStream, failure: Failure) {
             return;
         }
         let (status, body) = if head.starts_with("get /v1/models ") { ("200 OK", list) } else { ("404 Not Found", "") };
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }

@@ -79,7 +79,13 @@ fn welcome(listen: &str, engines: &Engines) -> String {
     for engine in &engines.running {
         let spec = engine.spec();
         let models: Vec<&str> = spec.kind.models().iter().map(|model| model.name.as_ref()).collect();
-        text += &format!("  {:<6} {:<24} {:<8} {}\n", spec.name, engine.url(), format!("{:?}", spec.flavour), models.join(", "));
+        text += &format!(
+            "  {:<6} {:<24} {:<8} {}\n",
+            spec.name,
+            engine.url(),
+            format!("{:?}", spec.flavour),
+            models.join(", ")
+        );
     }
     let url = format!("http://{listen}");
     text += &format!(

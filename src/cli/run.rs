@@ -16,10 +16,10 @@ use crate::observe::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::proxy::body::BodyBudget;
 use crate::registry::ModuleEntry;
+use crate::reload;
 use crate::server::{self, Setup};
 use crate::upstream::herd::Herd;
 use crate::upstream::watches::Watches;
-use crate::reload;
 
 pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCode {
     let loaded = if arguments.to.is_empty() {
@@ -40,9 +40,8 @@ pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCod
         Ok(log) => log,
         Err(words) => return fail(words),
     };
-    let source = path.map(|path: PathBuf| {
-        Box::new(move || read_source(&path)) as Box<dyn Fn() -> io::Result<Source> + Send + Sync>
-    });
+    let source = path
+        .map(|path: PathBuf| Box::new(move || read_source(&path)) as Box<dyn Fn() -> io::Result<Source> + Send + Sync>);
     let banner: Vec<String> = plan.listeners.iter().map(|listener| listener.bind.to_string()).collect();
     match gateway(plan, log) {
         Ok(gateway) => {

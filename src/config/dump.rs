@@ -21,7 +21,10 @@ impl Plan {
     pub fn dump(&self) -> String {
         let dump = Dump {
             listeners: Rows(
-                self.listeners.iter().map(|one| (&*one.name, Bind { bind: one.bind.to_string(), h2c: one.h2c })).collect(),
+                self.listeners
+                    .iter()
+                    .map(|one| (&*one.name, Bind { bind: one.bind.to_string(), h2c: one.h2c }))
+                    .collect(),
             ),
             admin: self.admin.map(|bind| Bind { bind: bind.to_string(), h2c: false }),
             pools: Rows(self.pools.iter().map(|pool| (&*pool.name, Pool::of(pool))).collect()),

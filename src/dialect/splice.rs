@@ -32,9 +32,14 @@ pub fn splice(body: &Bytes, range: &Range<usize>, name: &str) -> Spliced {
     Spliced { parts: [body.slice(..start), token(name), body.slice(end..)] }
 }
 
-/// Length of the body after [`splice`], without making it.
-pub fn spliced_len(body_len: usize, range: &Range<usize>, name: &str) -> usize {
-    body_len - range.len() + token(name).len()
+/// Puts a model into a JSON object that names none, as its first key. A body that is no object stays as it is.
+pub fn insert(body: &Bytes, name: &str) -> Spliced {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    let start = body.iter().position(|byte| !is_blank(byte)).filter(|at| body[*at] == b'{').map(|at| at + 1);
+    let Some(start) = start else { return Spliced { parts: [body.clone(), Bytes::new(), Bytes::new()] } };
+    let is_empty = body[start..].iter().find(|byte| !is_blank(byte)) == Some(&b'}');
+    let pair = format!("\"model\":{}{}", serde_json::Value::from(name), if is_empty { "" } else { "," });
+    Spliced { parts: [body.slice(..start), Bytes::from(pair), body.slice(start..)] }
 }
 
 /// `name` as a JSON string.
@@ -52,9 +57,21 @@ mod tests {
         let body = Bytes::from_static(body.as_bytes());
         let range = scan("/v1/chat/completions", &body).unwrap().model.unwrap().range;
         let spliced = splice(&body, &range, name);
-        assert_eq!(spliced.len(), spliced_len(body.len(), &range, name));
+        assert_eq!(spliced.len(), spliced.parts.concat().len());
         assert!(spliced.parts[2].is_empty() || spliced.parts[2].as_ptr() == body[range.end..].as_ptr(), "no copy");
         String::from_utf8(spliced.parts.concat()).unwrap()
+    }
+
+    #[test]
+    fn a_model_is_put_into_a_body_that_names_none() {
+        let put = |body: &'static str| {
+            let spliced = insert(&Bytes::from_static(body.as_bytes()), "q\"w");
+            String::from_utf8(spliced.parts.concat()).unwrap()
+        };
+        assert_eq!(put(" {\"prompt\":\"x\"} "), " {\"model\":\"q\\\"w\",\"prompt\":\"x\"} ");
+        assert_eq!(put("{ }"), "{\"model\":\"q\\\"w\" }");
+        assert_eq!(put("[1]"), "[1]");
+        assert_eq!(put(""), "");
     }
 
     #[test]

@@ -92,7 +92,11 @@ impl Metrics {
                 "Requests that ended.",
                 &["route", "endpoint", "status", "end"],
             )?,
-            retries: counter("arriero_retries_total", "Attempts beyond the first, by what failed.", &["route", "cause"])?,
+            retries: counter(
+                "arriero_retries_total",
+                "Attempts beyond the first, by what failed.",
+                &["route", "cause"],
+            )?,
             tokens: counter("arriero_tokens_total", "Tokens, as far as known.", &["route", "model", "direction"])?,
             strategy_faults: counter(
                 "arriero_strategy_faults_total",

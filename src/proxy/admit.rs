@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
 use http::Version;
-use pingora::Result;
 use pingora::proxy::Session;
+use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal};
@@ -109,7 +109,10 @@ async fn examine(
 
 fn refuse_closed(info: &RequestInfo, opened: &[String]) -> Result<(), Stop> {
     match info.refusal(opened) {
-        Some((kind, message)) => Err(Refusal::new(kind, message).into()),
+        Some((kind, message)) => {
+            let allow = if let EndpointKind::WrongMethod(methods) = info.kind { Some(methods) } else { None };
+            Err(Refusal { allow, ..Refusal::new(kind, message) }.into())
+        }
         None => Ok(()),
     }
 }
@@ -131,14 +134,23 @@ async fn read_body(
     let (bytes, fields) = read.map_err(|error| stop_of(ctx, error))?;
     ctx.body = bytes;
     if let Some(fields) = fields {
+        ctx.has_json = true;
         info.fields = fields;
     }
     Ok(())
 }
 
+/// The client left, or its connection broke: nobody is there to be told.
+fn is_gone(error: &pingora::Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error)
+}
+
 fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
     let refusal = match error {
-        BodyError::Broken(error) => return Stop::Gone(error),
+        BodyError::Broken(error) if is_gone(&error) => return Stop::Gone(error),
+        BodyError::Broken(error) => {
+            Refusal::new(ErrorKind::InvalidRequest, format!("the body is framed wrong: {error}"))
+        }
         BodyError::TooLarge { limit } => {
             Refusal::new(ErrorKind::TooLarge, format!("the body is larger than the limit of {limit} bytes"))
         }
@@ -146,14 +158,13 @@ fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
             kind: ErrorKind::Unavailable,
             message: "too many large requests at once".to_owned(),
             retry_after: Some(1),
+            allow: None,
         },
         BodyError::Stalled => {
             ctx.end = End::CLIENT_SLOW;
             Refusal::new(ErrorKind::RequestTimeout, "the body stopped coming")
         }
-        BodyError::Fields(error) => {
-            Refusal::new(ErrorKind::from(&error), error.to_string())
-        }
+        BodyError::Fields(error) => Refusal::new(ErrorKind::from(&error), error.to_string()),
     };
     Stop::Refused(refusal)
 }

@@ -40,9 +40,12 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
 }
 
 /// Adds our headers and sets the tap on what follows.
-pub fn decorate(ctx: &mut Ctx, response: &mut ResponseHeader) -> Result<()> {
+pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
+    }
+    if session.req_header().version <= http::Version::HTTP_10 {
+        response.remove_header(&header::TRANSFER_ENCODING); // such a client knows no chunks: the close ends the answer
     }
     let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let name = ctx.upstream.as_ref().map_or("the engine", |upstream| &upstream.name);
@@ -110,4 +113,3 @@ fn complete(ctx: &mut Ctx) {
     }
     ctx.end = End::OK;
 }
-

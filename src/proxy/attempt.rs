@@ -15,7 +15,7 @@ use super::ctx::{Ctx, End, Refusal};
 use super::shim::DEADLINE;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
-use crate::dialect::splice::splice;
+use crate::dialect::splice::{insert, splice};
 use crate::engine::join;
 use crate::snapshot::Upstream;
 use crate::upstream::herd::{Admission, Slot};
@@ -43,7 +43,8 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         let retry = fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
         if !retry {
             ctx.end = End::CONNECT;
-            ctx.refusal = Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));
+            ctx.refusal =
+                Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));
         }
         let mut error = Error::explain(ErrorType::ConnectNoRoute, "host name does not resolve");
         error.set_retry(retry);
@@ -114,13 +115,15 @@ fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
     error.unwrap_or_else(|| Error::new(ErrorType::ConnectionClosed)).into_down()
 }
 
-/// The body of this attempt: the client's own bytes, the model's name replaced where the endpoint calls it otherwise.
+/// The body of this attempt: the client's own bytes; the model's name replaced where the endpoint calls it otherwise,
+/// put in where the client named none and the route has a default.
 fn set_body(ctx: &mut Ctx, slot: &Slot) {
-    let asked = ctx.model.as_deref();
     let wanted = slot.grant().local_model.as_deref().or(ctx.facts.model.as_deref());
+    let unchanged = || [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()];
     let parts = match (&ctx.model_range, wanted) {
-        (Some(range), Some(name)) if asked != Some(name) => splice(&ctx.body, range, name).parts,
-        _ => [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()],
+        (Some(range), Some(name)) if ctx.model.as_deref() != Some(name) => splice(&ctx.body, range, name).parts,
+        (None, Some(name)) if ctx.has_json => insert(&ctx.body, name).parts,
+        _ => unchanged(),
     };
     ctx.control.set_body(parts);
 }
@@ -128,7 +131,8 @@ fn set_body(ctx: &mut Ctx, slot: &Slot) {
 /// The request's head as this engine wants it: its own path, host and key; a length, never chunks.
 pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
     let path_and_query = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let (path, query) = path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
+    let (path, query) =
+        path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
     let mut target = join(&upstream.base_path, ctx.path.as_deref().unwrap_or(path));
     if let Some(query) = query {
         target.push('?');

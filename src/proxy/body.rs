@@ -166,7 +166,8 @@ pub fn content_length(session: &ServerSession) -> Option<u64> {
 
 /// Answers `Expect: 100-continue` ourselves: Pingora would close the connection after it, or never answer.
 async fn invite(session: &mut ServerSession) -> Result<(), BodyError> {
-    let expects = session.get_header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects =
+        session.get_header(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects {
         session.set_close_on_response_before_downstream_finish(false);
         session.write_continue_response().await.map_err(BodyError::Broken)?;

@@ -45,8 +45,12 @@ pub struct Ctx {
     pub body: Bytes,
     /// Its share of the budget.
     pub held: Held,
+    /// The body is a JSON object.
+    pub has_json: bool,
     /// Where the model's name stands in the body.
     pub model_range: Option<Range<usize>>,
+    /// A stale connection was already replaced by a fresh one to the same engine.
+    pub reconnected: bool,
     /// True if a reset before the first byte may be tried elsewhere.
     pub replayable: bool,
     /// What the shim is told.
@@ -112,12 +116,14 @@ pub struct Refusal {
     pub message: String,
     /// Seconds.
     pub retry_after: Option<u32>,
+    /// The methods that would do, for a 405.
+    pub allow: Option<&'static str>,
 }
 
 impl Refusal {
     /// A refusal that coming again will not mend.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Refusal {
-        Refusal { kind, message: message.into(), retry_after: None }
+        Refusal { kind, message: message.into(), retry_after: None, allow: None }
     }
 }
 
@@ -136,6 +142,8 @@ impl End {
     pub const CLIENT_QUEUE: End = End("CQ");
     /// The client left before the first byte.
     pub const CLIENT_HEADER: End = End("CH");
+    /// The client stopped reading the answer.
+    pub const CLIENT_STALL: End = End("cD");
     /// The client left during the answer.
     pub const CLIENT_DATA: End = End("CD");
     /// The client was too slow sending its request.

@@ -42,7 +42,13 @@ pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut err
 }
 
 /// The connection stood, then something broke.
-pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub fn proxying(
+    gateway: &Arc<Gateway>,
+    session: &Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
     ctx.control.clear();
     if ctx.slot.is_none() && error.retry() {
         return error; // decided when the status was seen
@@ -56,15 +62,20 @@ pub fn proxying(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut er
         () if started => Outcome::MidStream,
         () => Outcome::UpstreamError,
     };
-    // A reset before the first byte may come after the engine did its work: only stateless work is done again. On a
-    // reused connection it is nearly always the engine closing an idle connection.
-    let again = outcome == Outcome::UpstreamError
-        && (ctx.replayable || reused)
-        && retry(gateway, session, ctx, outcome, "reset");
+    if outcome == Outcome::UpstreamError && reused && !ctx.reconnected {
+        // The engine closed an idle connection just when we used it: nobody failed. Once more, same slot, same engine.
+        ctx.reconnected = true;
+        ctx.first_slot = ctx.slot.take();
+        error.set_retry(true);
+        return error;
+    }
+    // A reset before the first byte may come after the engine did its work: only stateless work is done again.
+    let again = outcome == Outcome::UpstreamError && ctx.replayable && retry(gateway, session, ctx, outcome, "reset");
     if !again {
         end_attempt(ctx, outcome);
         ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
-        ctx.end = end_of(outcome, started, ctx);
+        let stalled = ours && *error.etype() == ErrorType::WriteTimedout;
+        ctx.end = if stalled { End::CLIENT_STALL } else { end_of(outcome, started, ctx) };
         ctx.refusal = (outcome != Outcome::ClientGone).then(|| words(ctx, outcome));
     }
     error.set_retry(again);
@@ -111,9 +122,8 @@ pub fn refuse(ctx: &mut Ctx, end: End, refusal: Refusal) -> Box<Error> {
 
 /// The fleet's reason, in the client's words.
 pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, Refusal) {
-    let later = |kind, message: &str, seconds: u32| {
-        Refusal { kind, message: message.to_owned(), retry_after: Some(seconds) }
-    };
+    let later =
+        |kind, message: &str, seconds: u32| Refusal { retry_after: Some(seconds), ..Refusal::new(kind, message) };
     let model = ctx.model.as_deref().unwrap_or("");
     match reason {
         Reason::UnknownModel => {
@@ -126,7 +136,11 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
             (End::REFUSED, Refusal::new(ErrorKind::NotFound, message))
         }
         Reason::NoneReady { retry_after } => {
-            let words = if model.is_empty() { "no engine is ready".into() } else { format!("no engine for '{model}' is ready") };
+            let words = if model.is_empty() {
+                "no engine is ready".into()
+            } else {
+                format!("no engine for '{model}' is ready")
+            };
             (End::NO_ENDPOINT, later(ErrorKind::Unavailable, &words, *retry_after))
         }
         Reason::QueueFull { retry_after } => {

@@ -154,7 +154,6 @@ impl AsyncRead for Gate {
     }
 }
 
-
 impl AsyncWrite for Gate {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.state {

@@ -44,7 +44,7 @@ pub async fn answer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx
             let status = if any { ok } else { StatusCode::SERVICE_UNAVAILABLE };
             reply::json(session, ctx, status, &report).await?;
         }
-        Local::Options => reply::text(session, ctx, StatusCode::NO_CONTENT, "").await?,
+        Local::Options => reply::nothing(session, ctx).await?,
     }
     Ok(true)
 }
@@ -56,7 +56,9 @@ pub fn is_ready(gateway: &Gateway) -> bool {
     }
     let snapshot = gateway.snapshot.load();
     gateway.herd.read(|fleet| {
-        let up = |id: &arriero_core::EndpointId| fleet.endpoints().get(*id).is_some_and(|endpoint| endpoint.health == Health::Up);
+        let up = |id: &arriero_core::EndpointId| {
+            fleet.endpoints().get(*id).is_some_and(|endpoint| endpoint.health == Health::Up)
+        };
         snapshot.pools.iter().all(|pool| pool.endpoints.iter().any(up))
     })
 }
@@ -173,4 +175,3 @@ fn every_heard<T>(gateway: &Gateway, snapshot: &Snapshot, pick: impl Fn(&Heard) 
     let ids = snapshot.pools.iter().flat_map(|pool| &pool.endpoints);
     ids.filter_map(|id| gateway.watches.heard(*id, &pick).flatten()).collect()
 }
-

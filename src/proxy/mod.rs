@@ -107,7 +107,9 @@ impl ProxyHttp for Proxy {
             facts: Arc::new(RequestFacts::default()),
             body: Bytes::new(),
             held: Held::none(&gateway.budget),
+            has_json: false,
             model_range: None,
+            reconnected: false,
             replayable: false,
             control: Arc::new(shim::Control::new(None)),
             shim: None,
@@ -192,8 +194,8 @@ impl ProxyHttp for Proxy {
         answer::head(&self.0, session, ctx, response)
     }
 
-    async fn response_filter(&self, _session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        answer::decorate(ctx, response)
+    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        answer::decorate(session, ctx, response)
     }
 
     fn upstream_response_body_filter(

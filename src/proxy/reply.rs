@@ -16,6 +16,9 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> 
     if let Some(seconds) = refusal.retry_after {
         head.insert_header(header::RETRY_AFTER, seconds)?;
     }
+    if let Some(methods) = refusal.allow {
+        head.insert_header(header::ALLOW, methods)?;
+    }
     ctx.why.get_or_insert_with(|| refusal.message.clone());
     send(session, ctx, head, body).await
 }
@@ -25,6 +28,13 @@ pub async fn json(session: &mut Session, ctx: &mut Ctx, status: StatusCode, body
     let body = Bytes::from(body.to_string());
     let head = head(status, errors::CONTENT_TYPE, body.len())?;
     send(session, ctx, head, body).await
+}
+
+/// Sends nothing but a status: 204.
+pub async fn nothing(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let mut head = ResponseHeader::build(StatusCode::NO_CONTENT, Some(2))?;
+    head.insert_header(header::ALLOW, "GET, HEAD, POST, DELETE, OPTIONS")?;
+    send(session, ctx, head, Bytes::new()).await
 }
 
 /// Sends plain text.
@@ -43,7 +53,7 @@ fn head(status: StatusCode, content_type: &str, length: usize) -> Result<Respons
 async fn send(session: &mut Session, ctx: &mut Ctx, mut head: ResponseHeader, body: Bytes) -> Result<()> {
     head.insert_header("x-request-id", ctx.id.as_str())?;
     ctx.bytes_out += body.len() as u64;
-    let bodyless = session.req_header().method == http::Method::HEAD;
+    let bodyless = body.is_empty() || session.req_header().method == http::Method::HEAD;
     let downstream = session.as_downstream_mut();
     downstream.write_response_header(Box::new(head)).await?;
     if !bodyless {

@@ -18,12 +18,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::{Mutex, MutexGuard};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::custom::CustomMessageWrite;
 use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::l4::socket::SocketAddr;
-use pingora::protocols::Digest;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, Sleep};
 
@@ -100,7 +100,8 @@ impl Control {
         }
         let mut answer = self.answer.lock();
         let Some(tap) = answer.tap.as_ref().filter(|_| answer.open_ended) else { return tasks };
-        let event = if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &answer.last_words) };
+        let event =
+            if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &answer.last_words) };
         if event.is_empty() && !tap.is_whole() {
             return tasks;
         }
@@ -148,10 +149,7 @@ impl Control {
     fn give_up_at(&self) -> Instant {
         let limits = [self.at_ms.load(Ordering::Relaxed), self.total_ms.load(Ordering::Relaxed)];
         let earliest = limits.into_iter().filter(|at| *at > 0).min();
-        earliest.map_or_else(
-            || Instant::now() + Duration::from_secs(3600),
-            |at| self.start + Duration::from_millis(at),
-        )
+        earliest.map_or_else(|| Instant::now() + Duration::from_secs(3600), |at| self.start + Duration::from_millis(at))
     }
 }
 

@@ -65,9 +65,8 @@ impl Watches {
         running.retain(|id, _| keep.contains(id)); // a dropped `stop` ends its tasks
         self.heard.lock().retain(|id, _| keep.contains(id));
         for (id, spec, address) in wanted {
-            let unchanged = running
-                .get(&id)
-                .is_some_and(|watch| watch.spec == spec && Arc::ptr_eq(&watch.address, &address));
+            let unchanged =
+                running.get(&id).is_some_and(|watch| watch.spec == spec && Arc::ptr_eq(&watch.address, &address));
             if !unchanged {
                 running.insert(id, self.start(herd, id, spec, address));
             }
@@ -120,9 +119,8 @@ impl engine::Sink for ToFleet {
             }
             *heard = Heard { description: Some(description.clone()), lists, summary, ..std::mem::take(heard) };
         }
-        self.herd.change(|fleet, now| {
-            ((), fleet.describe(now, self.id, description.class, description.speaks, inventory))
-        });
+        self.herd
+            .change(|fleet, now| ((), fleet.describe(now, self.id, description.class, description.speaks, inventory)));
     }
 
     fn probed(&self, ok: bool, why: &str) {

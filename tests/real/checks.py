@@ -6,10 +6,13 @@ only on the OpenAI paths: the engine does not read it from an Anthropic body, so
 """
 
 import json
+import os
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import anthropic
@@ -382,3 +385,15 @@ def dead_engine(herd):
     endpoints = {chat(herd)[0] for _ in range(12)}
     expect(len(endpoints) == 1, f"endpoints {endpoints}")
     return f"12 chats by {endpoints.pop()}"
+
+
+@check("promtool", "metrics are clean after all this", through_arriero=True)
+def metrics_are_clean(herd):
+    status, text = get(herd.admin + "/metrics")
+    expect(status == 200, f"status {status}")
+    promtool = Path(os.environ["ARRIERO_REAL_CACHE"]) / "prometheus/usr/bin/promtool"
+    told = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=SECONDS)
+    words = (told.stdout + told.stderr).decode()
+    expect(told.returncode == 0 and not words.strip(), f"promtool: {words}")
+    data = text.decode()
+    return f"{sum(not line.startswith('#') for line in data.splitlines())} series"

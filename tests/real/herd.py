@@ -164,7 +164,9 @@ class Herd:
         endpoints = [*self.chat, self.embed, self.router, self.lab_ollama, self.lab_vllm]
         port = free_port()
         config = self.logs / "arriero.yaml"
-        lines = [f"listen: 127.0.0.1:{port}", "pools:", "  herd:", "    endpoints:"]
+        self.admin = f"http://127.0.0.1:{free_port()}"
+        lines = [f"listen: 127.0.0.1:{port}", f"admin: {{ bind: \"{self.admin[7:]}\" }}"]
+        lines += ["pools:", "  herd:", "    endpoints:"]
         lines += [f'      - {{ url: "{engine.url}", engine: auto }}' for engine in endpoints]
         lines += ["routes:", "  - { pool: herd }"]
         config.write_text("\n".join(lines) + "\n")

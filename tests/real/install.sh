@@ -60,6 +60,13 @@ make_venv() {
         && cp "$here/requirements.txt" "$venv/installed.txt"
 }
 
+# Only the checker of Prometheus' text format: the package is unpacked beside, not installed, so no service starts.
+get_promtool() {
+    rm -rf "$cache/prometheus" && mkdir -p "$cache/prometheus" \
+        && cd "$cache/prometheus" && apt-get update && apt-get download prometheus \
+        && dpkg -x ./*.deb . && ./usr/bin/promtool --version && rm -f ./*.deb
+}
+
 mkdir -p "$cache"
 
 if [ ! -x "$chroot_dir/usr/bin/llama-server" ]; then
@@ -68,6 +75,8 @@ if [ ! -x "$chroot_dir/usr/bin/llama-server" ]; then
     command -v mmdebstrap >/dev/null || step "mmdebstrap" install_host_packages mmdebstrap
     step "llama.cpp in a chroot" make_chroot
 fi
+
+[ -x "$cache/prometheus/usr/bin/promtool" ] || step "promtool" get_promtool
 
 if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
     command -v python3 >/dev/null || cannot "no python3"
