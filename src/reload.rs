@@ -84,6 +84,7 @@ fn upstreams(plan: &Plan, pools: &[PoolBinding], old: Option<&Snapshot>) -> Hash
     for (pool, binding) in plan.pools.iter().zip(pools) {
         for (endpoint, id) in pool.endpoints.iter().zip(&binding.endpoints) {
             let known = old.and_then(|old| old.upstreams.get(id)).map(|upstream| upstream.address.clone());
+            let known = known.filter(|address| address.is(&endpoint.host, endpoint.port));
             upstreams.insert(*id, Arc::new(upstream(pool, endpoint, known)));
         }
     }

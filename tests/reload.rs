@@ -260,3 +260,20 @@ async fn what_was_learned_stays_learned() {
     let price = decode_ms(&proxy).await;
     assert!(price < 90.0, "{price}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_endpoint_that_moves_takes_its_traffic_along() {
+    let (before, after) = (start(openai(&["m"], FAST)).await, start(openai(&["m"], FAST)).await);
+    let at = |url: String| {
+        format!(
+            "pools: {{ p: {{ endpoints: [{{ name: a, url: {url:?}, max_in_flight: 1 }}] }} }}\nroutes:\n  - {{ pool: p }}\n"
+        )
+    };
+    let proxy = Proxy::start(&at(before.url())).await;
+    assert_eq!(whole(post(proxy.url(CHAT), "before", &ask("m", false, 1)).await).await.0, 200);
+    proxy.write_config(&at(after.url()));
+    proxy.signal("HUP");
+    assert!(eventually(async || proxy.metric("arriero_config_generation").await == Some(2.0)).await);
+    assert_eq!(whole(post(proxy.url(CHAT), "after", &ask("m", false, 1)).await).await.0, 200);
+    assert_eq!((before.stats().inference, after.stats().inference), (1, 1));
+}

@@ -124,6 +124,9 @@ async fn when_all_fail_the_client_learns_it_in_its_api() {
     warm(&proxy, &engines).await;
     engines.iter().for_each(|engine| engine.set_fault(Fault::always(FaultKind::Refuse)));
     assert!(eventually(async || engines.iter().all(refuses)).await);
+    // connections that were kept are cut a moment later
+    let gone = eventually(async || post(proxy.url(CHAT), "probe", &ask("m", false, 1)).await.status() == 502);
+    assert!(gone.await);
     let (status, body) = json_of(post(proxy.url(CHAT), "all", &ask("m", false, 1)).await).await;
     assert_eq!(status, 502, "{body}");
     assert!(body["error"]["message"].is_string() && body["error"]["type"] == "server_error", "{body}");

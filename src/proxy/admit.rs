@@ -35,6 +35,9 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         Err(Stop::Refused(refusal)) => {
             ctx.end = if ctx.end == End::OK { End::REFUSED } else { ctx.end };
             drain(session, ctx).await;
+            if ctx.body_is_broken || !session.as_downstream_mut().is_body_done() {
+                session.set_keepalive(None); // where the next request begins is not known
+            }
             reply::refuse(session, ctx, &refusal).await?;
             Ok(true)
         }
@@ -79,9 +82,7 @@ async fn examine(
     if session.req_header().version == Version::HTTP_11 && session.get_header(http::header::HOST).is_none() {
         return Err(Refusal::new(ErrorKind::InvalidRequest, "the request has no Host header").into());
     }
-    if session.is_upgrade_req() {
-        return Err(Refusal::new(ErrorKind::NotFound, "upgraded connections are not proxied").into());
-    }
+    decline_upgrade(session)?;
     // Before the body is read: what no route opens is refused whatever the model.
     let opened: Vec<String> =
         ctx.snapshot.plan.routes.iter().flat_map(|route| route.allow.iter().map(ToString::to_string)).collect();
@@ -104,6 +105,22 @@ async fn examine(
     ctx.control = Arc::new(shim::Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
+    Ok(())
+}
+
+/// A client may offer another protocol (Java and curl offer h2c): the offer is passed over, as HTTP allows. WebSocket
+/// has no other way to go on, so it is refused.
+fn decline_upgrade(session: &mut Session) -> Result<(), Stop> {
+    let offers = |name: &[u8]| {
+        let value = session.get_header(http::header::UPGRADE);
+        value.is_some_and(|value| value.as_bytes().to_ascii_lowercase().windows(name.len()).any(|part| part == name))
+    };
+    if offers(b"websocket") {
+        return Err(Refusal::new(ErrorKind::NotFound, "WebSocket is not proxied").into());
+    }
+    let head = session.req_header_mut();
+    head.remove_header(&http::header::UPGRADE);
+    head.remove_header("http2-settings");
     Ok(())
 }
 
@@ -146,6 +163,7 @@ fn is_gone(error: &pingora::Error) -> bool {
 }
 
 fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
+    ctx.body_is_broken = !matches!(error, BodyError::Fields(_));
     let refusal = match error {
         BodyError::Broken(error) if is_gone(&error) => return Stop::Gone(error),
         BodyError::Broken(error) => {

@@ -1,6 +1,7 @@
 //! One accepted connection: HTTP/1 requests one after another behind the [`Gate`], HTTP/2 handed to Pingora.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
@@ -18,25 +19,28 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 pub async fn serve_connection(
     proxy: &Arc<HttpProxy<Proxy>>,
     gateway: &Arc<Gateway>,
-    stream: Stream,
+    mut stream: Stream,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
-    let h2c = proxy.server_options().is_some_and(|options| options.h2c);
-    if h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-        return ServerApp::process_new(proxy, stream, shutdown).await;
-    }
     let limits = {
         let snapshot = gateway.snapshot.load();
         HeaderLimits { deadline: snapshot.plan.timeouts.header, bytes: snapshot.plan.limits.header as usize }
     };
+    let h2c = proxy.server_options().is_some_and(|options| options.h2c);
+    let by_tls = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+    if by_tls || h2c && speaks_h2(&mut stream, limits.deadline).await? {
+        return ServerApp::process_new(proxy, stream, shutdown).await;
+    }
     let (gate, rearm) = Gate::new(stream, limits);
     let mut session = ServerSession::new_http1(Box::new(gate));
     session.set_keepalive(if *shutdown.borrow() { None } else { Some(KEEP_ALIVE_SECONDS) });
     loop {
         let (stream, settings) = proxy.process_new_http(session, shutdown).await?.consume();
         session = ServerSession::new_http1(stream);
-        if !has_pipelined(settings.as_ref()) {
-            rearm.next_request();
+        match pipelined(settings.as_ref()) {
+            Pipelined::Nothing => rearm.next_request(),
+            Pipelined::PartOfAHeader => rearm.inside_a_header(),
+            Pipelined::WholeHeader => {} // what comes next may be a body
         }
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
@@ -44,8 +48,30 @@ pub async fn serve_connection(
     }
 }
 
-/// True if Pingora already read bytes of the next request: where its header ends is then not the gate's to see, and
-/// what comes next may be a body. Pingora keeps them private; only its debug text tells.
-fn has_pipelined(settings: Option<&HttpPersistentSettings>) -> bool {
-    settings.is_some_and(|settings| !format!("{settings:?}").contains("pipelined_prefix: None"))
+/// What Pingora already read of the next request, beyond the gate.
+enum Pipelined {
+    Nothing,
+    PartOfAHeader,
+    WholeHeader,
+}
+
+/// Pingora keeps those bytes private; only its debug text tells (version pinned; `tests/gate.rs` would notice).
+fn pipelined(settings: Option<&HttpPersistentSettings>) -> Pipelined {
+    let text = settings.map(|settings| format!("{settings:?}")).unwrap_or_default();
+    if text.is_empty() || text.contains("pipelined_prefix: None") {
+        Pipelined::Nothing
+    } else if text.contains("\\r\\n\\r\\n") || text.contains("\\n\\n") {
+        Pipelined::WholeHeader
+    } else {
+        Pipelined::PartOfAHeader
+    }
+}
+
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// On a clear-text listener that takes both: HTTP/2 by its preface. `None` = the client sent too little in time.
+async fn speaks_h2(stream: &mut Stream, patience: Duration) -> Option<bool> {
+    let mut start = [0; H2_PREFACE.len()];
+    let peeked = tokio::time::timeout(patience, stream.try_peek(&mut start)).await.ok()?.ok()?;
+    Some(peeked && start == *H2_PREFACE)
 }

@@ -45,6 +45,8 @@ pub struct Ctx {
     pub body: Bytes,
     /// Its share of the budget.
     pub held: Held,
+    /// The body was not read to its proper end: the connection cannot go on.
+    pub body_is_broken: bool,
     /// The body is a JSON object.
     pub has_json: bool,
     /// Where the model's name stands in the body.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -38,12 +38,21 @@ pub struct HeaderLimits {
 
 /// Tells the gate of a connection that the next bytes are a new request's header.
 #[derive(Clone, Debug, Default)]
-pub struct Rearm(Arc<AtomicBool>);
+pub struct Rearm(Arc<AtomicU8>);
+
+const NOTHING_NEW: u8 = 0;
+const NEXT_REQUEST: u8 = 1;
+const INSIDE_A_HEADER: u8 = 2;
 
 impl Rearm {
     /// The next bytes start a header.
     pub fn next_request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(NEXT_REQUEST, Ordering::Relaxed);
+    }
+
+    /// The next bytes go on with a header whose beginning was read before: its time runs from now.
+    pub fn inside_a_header(&self) {
+        self.0.store(INSIDE_A_HEADER, Ordering::Relaxed);
     }
 }
 
@@ -69,8 +78,10 @@ enum State {
 }
 
 /// Recognises the end of a header (an empty line, with or without CR) over any split of the bytes.
+/// Empty lines before the first one count as nothing, as the parser behind sees it.
 #[derive(Clone, Copy, Default)]
 struct BlankLine {
+    begun: bool,
     line_is_empty: bool,
 }
 
@@ -79,10 +90,10 @@ impl BlankLine {
     fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
         for (at, byte) in bytes.iter().enumerate() {
             match byte {
-                b'\n' if self.line_is_empty => return Some(at + 1),
+                b'\n' if self.begun && self.line_is_empty => return Some(at + 1),
                 b'\n' => self.line_is_empty = true,
                 b'\r' => {}
-                _ => self.line_is_empty = false,
+                _ => (self.begun, self.line_is_empty) = (true, false),
             }
         }
         None
@@ -99,8 +110,7 @@ impl Gate {
     /// Looks at bytes just read; true if the header grew too large.
     fn watch(&mut self, fresh: &[u8]) -> bool {
         if matches!(self.state, State::Waiting) && !fresh.is_empty() {
-            let timer = Box::pin(tokio::time::sleep_until(Instant::now() + self.limits.deadline));
-            self.state = State::Header { bytes: 0, end: BlankLine::default(), timer };
+            self.begin_header(false);
         }
         let State::Header { bytes, end, .. } = &mut self.state else { return false };
         let ends = end.end_in(fresh);
@@ -110,6 +120,11 @@ impl Gate {
             self.state = State::Open;
         }
         too_large
+    }
+
+    fn begin_header(&mut self, begun: bool) {
+        let timer = Box::pin(tokio::time::sleep_until(Instant::now() + self.limits.deadline));
+        self.state = State::Header { bytes: 0, end: BlankLine { begun, line_is_empty: false }, timer };
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -127,8 +142,11 @@ impl Gate {
 impl AsyncRead for Gate {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gate = &mut *self;
-        if gate.rearm.0.swap(false, Ordering::Relaxed) && matches!(gate.state, State::Open) {
-            gate.state = State::Waiting;
+        match gate.rearm.0.swap(NOTHING_NEW, Ordering::Relaxed) {
+            _ if !matches!(gate.state, State::Open) => {}
+            NEXT_REQUEST => gate.state = State::Waiting,
+            INSIDE_A_HEADER => gate.begin_header(true),
+            _ => {}
         }
         if matches!(gate.state, State::Open | State::Waiting | State::Header { .. }) {
             let before = buf.filled().len();

@@ -107,6 +107,7 @@ impl ProxyHttp for Proxy {
             facts: Arc::new(RequestFacts::default()),
             body: Bytes::new(),
             held: Held::none(&gateway.budget),
+            body_is_broken: false,
             has_json: false,
             model_range: None,
             reconnected: false,

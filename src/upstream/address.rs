@@ -31,6 +31,11 @@ impl Address {
         Arc::new(Address { host: bare.to_owned(), port, now: ArcSwapOption::new(literal) })
     }
 
+    /// True if this stands for the same host and port.
+    pub fn is(&self, host: &str, port: u16) -> bool {
+        self.host == host.trim_start_matches('[').trim_end_matches(']') && self.port == port
+    }
+
     /// The address, if known.
     pub fn get(&self) -> Option<SocketAddr> {
         self.now.load().as_deref().copied()

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::guarded::Guarded;
 use crate::pool::Pool;
+use crate::residency;
 use crate::spec::{Applied, AppliedPool, HealthLimits, PoolId, PoolSpec, StrategyId, StrategySpec};
 use crate::time::Time;
 
@@ -97,6 +98,10 @@ impl Fleet {
         if let Some(endpoint) = table.get_mut(id) {
             if !is_new && endpoint.spec.weight != spec.weight {
                 changes.reweighted.insert(id);
+            }
+            if !is_new && endpoint.spec.url != spec.url {
+                residency::moved(endpoint);
+                record.streaks = Default::default();
             }
             endpoint.spec = spec.clone();
             endpoint.draining = record.drained;

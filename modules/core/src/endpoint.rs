@@ -30,6 +30,8 @@ pub struct EndpointSpec {
     pub identity: Arc<str>,
     /// What logs, headers and metrics call it.
     pub name: Arc<str>,
+    /// Its URL. A named endpoint that moves keeps its identity, counts and cap; what was known of the engine goes.
+    pub url: Arc<str>,
     /// 0-256; 0 takes no new work.
     pub weight: u32,
     /// Used only when no other endpoint can serve.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::endpoint::{Endpoint, EngineClass, Inventory, ModelState, ResidentModel};
+use crate::endpoint::{Endpoint, EngineClass, Health, Inventory, ModelState, ResidentModel};
 use crate::facts::RequestFacts;
 use crate::time::Time;
 
@@ -83,6 +83,14 @@ pub(crate) fn sampled(endpoint: &mut Endpoint, at: Time, residents: &[ResidentMo
         state.resident = false;
         state.loading = state.loading && awaited;
     }
+}
+
+/// Another engine sits behind the endpoint now: nothing that was heard or learned of the old one holds.
+pub(crate) fn moved(endpoint: &mut Endpoint) {
+    endpoint.models.clear();
+    endpoint.inventory = Inventory::Unknown;
+    (endpoint.sample, endpoint.jobs_at_sample, endpoint.busy_until) = (None, 0, Time::ZERO);
+    endpoint.health = Health::Starting;
 }
 
 /// An inventory came: sizes are kept, and a batching engine has loaded what it lists.

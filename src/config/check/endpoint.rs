@@ -87,6 +87,7 @@ pub(super) fn check(
         spec: EndpointSpec {
             identity: identity.into(),
             name: name.into(),
+            url: written.into(),
             weight: yaml.weight.unwrap_or(defaults::WEIGHT),
             backup: yaml.backup.unwrap_or(false),
             max_in_flight: yaml.max_in_flight.and_then(|cap| cap.0),

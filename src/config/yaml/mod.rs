@@ -63,8 +63,8 @@ pub struct Listener {
     /// Address and port, like `0.0.0.0:11434`. Required.
     #[schemars(required)]
     pub bind: Option<String>,
-    /// Also take HTTP/2 without TLS (prior knowledge). Default false: with it, an HTTP/1 client that sends nothing
-    /// is waited for without a limit.
+    /// Also take HTTP/2 without TLS (prior knowledge). Default false: with it, an HTTP/1 request of less than 24 bytes
+    /// is not answered.
     #[serde(default)]
     pub h2c: bool,
 }
