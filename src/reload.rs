@@ -11,7 +11,7 @@ use arriero_core::{Applied, EndpointId, HealthLimits, PoolSpec, QueueLimits, Str
 use http::{HeaderName, HeaderValue, header};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{self, EndpointPlan, Plan, PoolPlan, Source};
+use crate::config::{self, AccessLogPlan, EndpointPlan, Plan, PoolPlan, Source};
 use crate::engine::{EngineKind, Limits, Target};
 use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
@@ -26,16 +26,16 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Brings `plan` into the fleet and makes the snapshot of it. `old` lends its addresses.
 pub fn bind(herd: &Arc<Herd>, plan: Plan, old: Option<&Snapshot>) -> Snapshot {
-    let (specs, strategy_of_route, needs) = pool_specs(&plan);
+    let (specs, strategy_of_route) = pool_specs(&plan);
     let applied = herd.change(|fleet, now| {
         let mut applied = fleet.apply(now, specs);
         let resolutions = std::mem::take(&mut applied.resolutions);
         (applied, resolutions)
     });
-    let routes = plan.routes.iter().zip(strategy_of_route).zip(needs);
-    let routes = routes.filter_map(|((route, nth), needs)| {
+    let routes = plan.routes.iter().zip(strategy_of_route);
+    let routes = routes.filter_map(|(route, nth)| {
         let pool = applied.pools.get(&plan.pools[route.pool].name)?;
-        Some(RouteBinding { pool: pool.id, strategy: *pool.strategies.get(nth)?, needs })
+        Some(RouteBinding { pool: pool.id, strategy: *pool.strategies.get(nth)? })
     });
     let routes = routes.collect();
     let pools = pool_bindings(&plan, &applied);
@@ -43,21 +43,21 @@ pub fn bind(herd: &Arc<Herd>, plan: Plan, old: Option<&Snapshot>) -> Snapshot {
     Snapshot { generation: old.map_or(1, |old| old.generation + 1), plan, routes, pools, upstreams }
 }
 
-type Specs = (Vec<PoolSpec>, Vec<usize>, Vec<arriero_core::Needs>);
-
-/// The pools as the core knows them; for each route the place of its strategy in its pool, and what it needs.
-fn pool_specs(plan: &Plan) -> Specs {
+/// The pools as the core knows them; for each route the place of its strategy in its pool.
+fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<usize>) {
     let mut specs: Vec<PoolSpec> = plan.pools.iter().map(pool_spec).collect();
     let mut places = Vec::new();
-    let mut needs = Vec::new();
     for route in &plan.routes {
         let strategy = (route.balance.build)();
-        needs.push(strategy.needs());
+        let needs = strategy.needs();
+        if needs.prompt_blocks || needs.session {
+            log::warn!("{}: asks for prompt blocks or sessions, which requests do not carry yet", route.balance.module);
+        }
         let strategies = &mut specs[route.pool].strategies;
         places.push(strategies.len());
         strategies.push(StrategySpec { module: route.balance.module, strategy });
     }
-    (specs, places, needs)
+    (specs, places)
 }
 
 fn pool_spec(pool: &PoolPlan) -> PoolSpec {
@@ -112,7 +112,6 @@ fn upstream(pool: &PoolPlan, endpoint: &EndpointPlan, known: Option<Arc<Address>
             first_byte: pool.timeouts.first_byte,
             load_allowance: endpoint.spec.load_allowance,
             between_chunks: pool.timeouts.between_chunks,
-            total: pool.timeouts.total,
         },
     }
 }
@@ -181,7 +180,8 @@ fn engine_kind(written: config::EngineKind) -> EngineKind {
 pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
     let _one_at_a_time = gateway.reloading.lock();
     let old = gateway.snapshot.load_full();
-    if old.plan.access_log != plan.access_log {
+    // A file is opened anew even if its path is the same: log rotation renames it and sends SIGHUP.
+    if old.plan.access_log != plan.access_log || matches!(plan.access_log, AccessLogPlan::File(_)) {
         gateway.log.store(Arc::new(AccessLog::open(&plan.access_log)?));
     }
     if old.plan.listeners != plan.listeners || old.plan.admin != plan.admin {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::{EndpointId, Needs, PoolId, StrategyId};
+use arriero_core::{EndpointId, PoolId, StrategyId};
 use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;
@@ -33,8 +33,6 @@ pub struct RouteBinding {
     pub pool: PoolId,
     /// The strategy in the fleet.
     pub strategy: StrategyId,
-    /// What the strategy wants to know of a request.
-    pub needs: Needs,
 }
 
 /// A pool's parts in the fleet.
@@ -79,6 +77,4 @@ pub struct Timers {
     pub load_allowance: Duration,
     /// Between two chunks.
     pub between_chunks: Option<Duration>,
-    /// For the whole request.
-    pub total: Option<Duration>,
 }

@@ -40,10 +40,25 @@ async fn empty_lines_before_a_request_do_not_open_the_gate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_byte_of_the_next_request_does_not_open_the_gate() {
     let (_engine, proxy) = front("timeouts: { header: 500ms }\n").await;
+    for early in ["G", "\r\n\r\nG", "GET /health HTTP/1.1\r\n"] {
+        let mut connection = Raw::connect(proxy.port).await;
+        connection.write(format!("GET /health HTTP/1.1\r\nhost: a\r\n\r\n{early}")).await;
+        assert_eq!(reply(&mut connection).await.status, 200);
+        assert_eq!(reply(&mut connection).await.status, 408, "{early:?}: the rest of the second header did not come");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipelined_header_cut_in_its_blank_line_counts_no_body() {
+    let (engine, proxy) = front("limits: { header: 4KiB }\n").await;
+    let body = format!("{{\"model\":\"m\",\"max_tokens\":1,\"x\":\"{}\"}}", "a".repeat(20_000));
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n", body.len());
     let mut connection = Raw::connect(proxy.port).await;
-    connection.write("GET /health HTTP/1.1\r\nhost: a\r\n\r\nG").await;
+    connection.write(format!("GET /health HTTP/1.1\r\nhost: a\r\n\r\n{head}")).await;
     assert_eq!(reply(&mut connection).await.status, 200);
-    assert_eq!(reply(&mut connection).await.status, 408, "the rest of the second header did not come");
+    connection.write(format!("\r\n{body}")).await;
+    assert_eq!(reply(&mut connection).await.status, 200);
+    assert_eq!(engine.stats().completed, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

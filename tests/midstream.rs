@@ -205,7 +205,7 @@ async fn the_total_time_bounds_even_a_lively_stream() {
     assert_openai(&text);
     let line = proxy.line("total").await;
     assert!((1000.0..10_000.0).contains(&line["total_ms"].as_f64().unwrap()), "{line}");
-    assert_eq!(line["end"], "sD", "{line}");
+    assert_eq!(line["end"], "PT", "{line}");
     assert!(engine.wait_for(PATIENCE, |stats| stats.cancels == 1).await, "the engine is let go");
 }
 

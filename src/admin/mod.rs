@@ -1,5 +1,6 @@
 //! The admin listener: metrics, health, readiness. Loopback unless configured otherwise; never on a public listener.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ fn refresh_gauges(gateway: &Gateway) {
     metrics.kv_used.reset();
     metrics.queued.reset();
     metrics.body_bytes.set(i64::try_from(gateway.budget.used()).unwrap_or(i64::MAX));
+    metrics.log_dropped.set(i64::try_from(gateway.log.load().dropped()).unwrap_or(i64::MAX));
     let snapshot = gateway.snapshot.load_full();
     gateway.herd.read(|fleet| {
         for endpoint in fleet.endpoints().iter() {
@@ -65,9 +67,12 @@ fn refresh_gauges(gateway: &Gateway) {
                 metrics.kv_used.with_label_values(&label).set(used);
             }
         }
-        for faults in fleet.faults() {
-            let counter = metrics.strategy_faults.with_label_values(&[faults.module]);
-            let seen = faults.panics + faults.refused_picks;
+        let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in fleet.faults() {
+            *faults.entry(row.module).or_default() += row.panics + row.refused_picks;
+        }
+        for (module, seen) in faults {
+            let counter = metrics.strategy_faults.with_label_values(&[module]);
             counter.inc_by(seen.saturating_sub(counter.get()));
         }
         for pool in &snapshot.pools {

@@ -118,16 +118,6 @@ impl Scanner {
         self.parser.push(chunk, &mut self.found).inspect_err(|error| self.failed = Some(error.clone()))
     }
 
-    /// The model as soon as it is known. Bytes that follow may still make the body ambiguous.
-    pub fn found_model(&self) -> Option<&ModelToken> {
-        self.found.fields.model.as_ref()
-    }
-
-    /// True once the object is closed.
-    pub fn is_complete(&self) -> bool {
-        self.failed.is_none() && self.parser.is_done()
-    }
-
     /// The fields of the whole body.
     pub fn finish(mut self) -> Result<Fields, FieldError> {
         if let Some(error) = self.failed {

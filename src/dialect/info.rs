@@ -64,6 +64,13 @@ impl RequestInfo {
         matches!(self.path.as_str(), "/api/chat" | "/api/generate") && self.fields.text_bytes == 0
     }
 
+    /// True if the engine answers without working on the model's weights, or by dropping them: such a request says
+    /// nothing of speeds and residency.
+    pub fn is_metadata_only(&self) -> bool {
+        let tells = matches!(self.path.as_str(), "/api/show" | "/v1/messages/count_tokens");
+        tells || self.path_class() == PathClass::Tokens || self.is_unload()
+    }
+
     /// True if it asks to unload the model: it belongs where the model is resident.
     pub fn is_unload(&self) -> bool {
         let zero = |text: &str| text.contains('0') && !text.contains(|c: char| matches!(c, '1'..='9' | '-'));

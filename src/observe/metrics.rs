@@ -41,6 +41,8 @@ pub struct Metrics {
     pub reload_ok: Gauge,
     /// Reloads, by result.
     pub reloads: IntCounterVec,
+    /// Access-log lines that were dropped because the writer was too slow.
+    pub log_dropped: IntGauge,
     /// Times that a strategy failed and least-connection stood in, by module.
     pub strategy_faults: IntCounterVec,
 }
@@ -127,6 +129,10 @@ impl Metrics {
             queued: gauges("arriero_pool_queued", "Requests in the pool's queue.", "pool")?,
             kv_used,
             body_bytes: gauge("arriero_body_buffer_bytes", "Request bodies held in memory.")?,
+            log_dropped: gauge(
+                "arriero_access_log_dropped_lines",
+                "Access-log lines dropped since the log was opened.",
+            )?,
             generation: gauge("arriero_config_generation", "The configuration that new requests see.")?,
             reload_ok,
             reloads: counter("arriero_reloads_total", "Reloads, by result.", &["result"])?,

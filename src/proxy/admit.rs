@@ -4,6 +4,7 @@
 //! and the facts filled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
 use http::Version;
@@ -34,7 +35,7 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         Ok(()) => first_slot(gateway, session, ctx).await,
         Err(Stop::Refused(refusal)) => {
             ctx.end = if ctx.end == End::OK { End::REFUSED } else { ctx.end };
-            drain(session, ctx).await;
+            drain(session).await;
             if ctx.body_is_broken || !session.as_downstream_mut().is_body_done() {
                 session.set_keepalive(None); // where the next request begins is not known
             }
@@ -102,6 +103,9 @@ async fn examine(
     // What was judged is what the engine sees: a known path goes out in its canonical form.
     ctx.path = matches!(info.kind, EndpointKind::Route(_)).then(|| info.path.clone());
     let total = snapshot.plan.pools[plan.pool].timeouts.total;
+    if ctx.facts.stream && session.req_header().version <= Version::HTTP_10 {
+        session.set_keepalive(None); // neither length nor chunks: only the close ends such an answer
+    }
     ctx.control = Arc::new(shim::Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
@@ -223,6 +227,7 @@ fn facts(ctx: &mut Ctx, session: &Session, plan: &RoutePlan, info: &RequestInfo)
     let wanted = asked.map(|model| plan.aliases.get(model.as_ref()).cloned().unwrap_or(model));
     // A model that is being fetched or made is on no engine yet.
     facts.model = if matches!(info.kind, EndpointKind::Control("pull" | "create")) { None } else { wanted };
+    facts.metadata_only = info.is_metadata_only();
     facts.id = RequestId(ctx.arrival.0);
     facts.route = plan.name.clone();
     facts.body_bytes = ctx.body.len() as u64;
@@ -252,15 +257,20 @@ fn is_model_optional(class: PathClass) -> bool {
 /// Bytes of an unwanted body that are read before the refusal is sent, so that it reaches the client.
 const DRAIN_BYTES: usize = 1024 * 1024;
 
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
 /// An HTTP/2 client in mid-upload would see a stream error instead of our status, an HTTP/1 one might not read it.
-async fn drain(session: &mut Session, ctx: &Ctx) {
-    let stall = ctx.snapshot.plan.timeouts.client_stall.min(std::time::Duration::from_secs(1));
+async fn drain(session: &mut Session) {
     let downstream = session.as_downstream_mut();
-    let mut read = 0;
-    while read < DRAIN_BYTES && !downstream.is_body_done() {
-        match tokio::time::timeout(stall, downstream.read_request_body()).await {
-            Ok(Ok(Some(piece))) => read += piece.len(),
-            _ => return,
+    let reading = async {
+        let mut read = 0;
+        while read < DRAIN_BYTES && !downstream.is_body_done() {
+            match downstream.read_request_body().await {
+                Ok(Some(piece)) => read += piece.len(),
+                _ => return,
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }

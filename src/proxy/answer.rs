@@ -26,6 +26,11 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
             ctx.outcome = Some(Outcome::UpstreamError);
             return Ok(());
         }
+        // A request that was refused, for whatever reason, says nothing of the engine's speed or what it has loaded.
+        status if status.is_client_error() => {
+            ctx.outcome = Some(Outcome::Rejected);
+            return Ok(());
+        }
         _ => return Ok(()),
     };
     if ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
@@ -88,11 +93,12 @@ pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
             ctx.first_byte = Some(ctx.started.elapsed());
             let gap = ctx.upstream.as_ref().and_then(|upstream| upstream.timers.between_chunks);
             ctx.control.streaming(gap);
+            ctx.let_body_go(); // no retry from here on
         }
         let is_first_token = ctx.control.answer().tap.as_mut().is_some_and(|tap| tap.feed(bytes));
         if is_first_token {
             ctx.first_token = Some(ctx.started.elapsed());
-            if let Some(slot) = &ctx.slot {
+            if let Some(slot) = ctx.slot.as_ref().filter(|_| ctx.outcome.is_none()) {
                 slot.first_token();
             }
         }

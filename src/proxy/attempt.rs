@@ -12,7 +12,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::ctx::{Ctx, End, Refusal};
-use super::shim::DEADLINE;
+use super::shim::TOTAL;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::{insert, splice};
@@ -62,6 +62,8 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });
     peer.options.write_timeout = timers.first_byte.map(|limit| limit + allowance);
     peer.options.idle_timeout = Some(IDLE);
+    peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
+    ctx.connected_to = Some(address);
     ctx.upstream = Some(upstream);
     ctx.slot = Some(slot);
     Ok(peer)
@@ -106,7 +108,7 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
 
 /// The wait ended from outside: the request's total time ran out, or the client left.
 fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
-    if error.as_ref().is_some_and(|error| *error.etype() == DEADLINE) {
+    if error.as_ref().is_some_and(|error| *error.etype() == TOTAL) {
         let refusal = Refusal::new(ErrorKind::GatewayTimeout, "the request's time ran out while it waited");
         return fail::refuse(ctx, End::QUEUE_TIMEOUT, refusal);
     }

@@ -12,10 +12,12 @@ use http::header;
 use pingora::Error;
 use pingora::protocols::http::ServerSession;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::dialect::fields::{FieldError, Fields, Scanner};
 
-/// All request bodies held in memory at once: a fair semaphore, one permit per KiB.
+/// All request bodies held in memory at once: a semaphore, one permit per KiB. Nobody waits for it while holding some:
+/// a body that finds it spent is refused at once.
 #[derive(Debug)]
 pub struct BodyBudget {
     free: Arc<Semaphore>,
@@ -68,13 +70,9 @@ impl Held {
         Held { budget: budget.clone(), permit: None, left: 0 }
     }
 
-    /// Room for a body of an announced length: waits its turn, holding nothing meanwhile, so that requests that
-    /// wait for memory can never wait for each other.
-    async fn reserve(&mut self, bytes: u64, patience: Duration) -> Result<(), BodyError> {
-        let permits = u32::try_from(kib(bytes)).unwrap_or(u32::MAX);
-        let turn = self.budget.free.clone().acquire_many_owned(permits);
-        let permit = tokio::time::timeout(patience, turn).await.ok().and_then(Result::ok);
-        self.keep(permit, u64::from(permits) * KIB)
+    /// Gives everything back.
+    pub fn let_go(&mut self) {
+        (self.permit, self.left) = (None, 0);
     }
 
     /// Room for a piece that just came; refused at once where there is none.
@@ -99,8 +97,11 @@ impl Held {
     }
 }
 
-/// Memory taken at once for a body of unknown length, in bytes.
+/// Memory taken at once, in bytes: what is announced is not believed, only what came is counted.
 const STEP: u64 = 64 * KIB;
+
+/// The slowest upload that is waited for, in bytes per second, after the first `stall`.
+const SLOWEST: u64 = 16 * KIB;
 
 /// Why a body could not be read.
 #[derive(Debug)]
@@ -140,12 +141,13 @@ pub async fn read(
     if announced.is_some_and(|length| length > limits.bytes) {
         return Err(BodyError::TooLarge { limit: limits.bytes });
     }
-    if let Some(length) = announced {
-        held.reserve(length, limits.stall).await?;
-    }
     invite(session).await?;
     let mut pieces = Pieces::new(announced);
+    let begun = Instant::now();
     while let Some(piece) = next_piece(session, limits.stall).await? {
+        if begun.elapsed() > limits.stall + Duration::from_secs(pieces.len as u64 / SLOWEST) {
+            return Err(BodyError::Stalled);
+        }
         if pieces.len as u64 + piece.len() as u64 > limits.bytes {
             return Err(BodyError::TooLarge { limit: limits.bytes });
         }
@@ -228,29 +230,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    const NOW: Duration = Duration::from_millis(20);
-
-    #[tokio::test]
-    async fn a_body_waits_for_its_turn_and_gives_back_what_it_held() {
-        let budget = BodyBudget::new(100 * KIB);
-        let mut first = Held::none(&budget);
-        first.reserve(80 * KIB, NOW).await.expect("fits");
-        let mut second = Held::none(&budget);
-        assert!(matches!(second.reserve(30 * KIB, NOW).await, Err(BodyError::NoMemory)), "waited in vain");
-        let (waiting, ()) = tokio::join!(second.reserve(30 * KIB, Duration::from_secs(30)), async { drop(first) });
-        waiting.expect("its turn came");
-        assert_eq!(budget.used(), 30 * KIB);
-        drop(second);
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn pieces_of_unknown_length_are_refused_when_nothing_is_left() {
+    #[test]
+    fn pieces_are_refused_when_nothing_is_left_and_all_is_given_back() {
         let budget = BodyBudget::new(128 * KIB);
         let mut held = Held::none(&budget);
         (0..128).for_each(|_| held.take(KIB).expect("fits"));
         assert!(matches!(held.take(1), Err(BodyError::NoMemory)));
         assert_eq!(budget.used(), 128 * KIB);
+        drop(held);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

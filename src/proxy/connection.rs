@@ -39,7 +39,7 @@ pub async fn serve_connection(
         session = ServerSession::new_http1(stream);
         match pipelined(settings.as_ref()) {
             Pipelined::Nothing => rearm.next_request(),
-            Pipelined::PartOfAHeader => rearm.inside_a_header(),
+            Pipelined::PartOfAHeader(at_line_start) => rearm.inside_a_header(at_line_start),
             Pipelined::WholeHeader => {} // what comes next may be a body
         }
         if let Some(settings) = settings {
@@ -51,19 +51,23 @@ pub async fn serve_connection(
 /// What Pingora already read of the next request, beyond the gate.
 enum Pipelined {
     Nothing,
-    PartOfAHeader,
+    /// The beginning of a header; true if it ends at the start of a line.
+    PartOfAHeader(bool),
     WholeHeader,
 }
 
-/// Pingora keeps those bytes private; only its debug text tells (version pinned; `tests/gate.rs` would notice).
+/// Pingora keeps those bytes private; only its debug text tells, with `\r` and `\n` escaped (version pinned;
+/// `tests/gate_evasions.rs` would notice).
 fn pipelined(settings: Option<&HttpPersistentSettings>) -> Pipelined {
     let text = settings.map(|settings| format!("{settings:?}")).unwrap_or_default();
-    if text.is_empty() || text.contains("pipelined_prefix: None") {
-        Pipelined::Nothing
-    } else if text.contains("\\r\\n\\r\\n") || text.contains("\\n\\n") {
-        Pipelined::WholeHeader
-    } else {
-        Pipelined::PartOfAHeader
+    let Some((_, prefix)) = text.split_once("pipelined_prefix: Some(b\"") else { return Pipelined::Nothing };
+    let prefix = prefix.split_once("\")").map_or(prefix, |(prefix, _)| prefix).replace("\\r", "");
+    // empty lines before a request are passed over by the parser
+    let header = prefix.trim_start_matches("\\n");
+    match header {
+        "" => Pipelined::Nothing,
+        _ if header.contains("\\n\\n") => Pipelined::WholeHeader,
+        _ => Pipelined::PartOfAHeader(header.ends_with("\\n")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is remembered of one request from its first byte to its access-log line.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -51,6 +52,8 @@ pub struct Ctx {
     pub has_json: bool,
     /// Where the model's name stands in the body.
     pub model_range: Option<Range<usize>>,
+    /// The socket address of the running attempt.
+    pub connected_to: Option<SocketAddr>,
     /// A stale connection was already replaced by a fresh one to the same engine.
     pub reconnected: bool,
     /// True if a reset before the first byte may be tried elsewhere.
@@ -97,6 +100,13 @@ impl Ctx {
     /// What the answer cost, as far as it said so far.
     pub fn usage(&self) -> Usage {
         self.control.answer().tap.as_ref().map(Tap::usage).unwrap_or_default()
+    }
+
+    /// Gives the memory of the request's body back.
+    pub fn let_body_go(&mut self) {
+        self.body = Bytes::new();
+        self.held.let_go();
+        self.control.set_body(Default::default());
     }
 
     /// The model as a metric label: names that no endpoint was found for are all `other`.
@@ -166,6 +176,8 @@ impl End {
     pub const ENGINE_SLOW: End = End("sH");
     /// The engine failed during the answer.
     pub const ENGINE_DATA: End = End("SD");
+    /// The request's own total time ran out.
+    pub const TOTAL: End = End("PT");
     /// The engine paused too long during the answer.
     pub const ENGINE_STALL: End = End("sD");
     /// Our own mistake.

@@ -1,6 +1,7 @@
 //! What went wrong, whose fault it was, whether to try elsewhere, and what the client is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arriero_core::{Outcome, Reason, Usage};
 use pingora::proxy::{FailToProxy, Session};
@@ -30,6 +31,9 @@ pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: 
 /// No connection: always safe to try elsewhere.
 pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
     ctx.control.clear();
+    if let (Some(upstream), Some(address)) = (&ctx.upstream, ctx.connected_to) {
+        upstream.address.failed(address);
+    }
     let again = retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
     if !again {
         ctx.end = End::CONNECT;
@@ -55,15 +59,19 @@ pub fn proxying(
     }
     let started = session.response_written().is_some_and(|head| !head.status.is_informational());
     let timed_out = *error.etype() == shim::DEADLINE;
+    let total_over = *error.etype() == shim::TOTAL;
     let ours = *error.esource() == ErrorSource::Downstream && !timed_out;
     let outcome = match () {
+        () if total_over => Outcome::Rejected,
         () if ours => Outcome::ClientGone,
         () if timed_out => Outcome::Timeout,
         () if started => Outcome::MidStream,
         () => Outcome::UpstreamError,
     };
-    if outcome == Outcome::UpstreamError && reused && !ctx.reconnected {
-        // The engine closed an idle connection just when we used it: nobody failed. Once more, same slot, same engine.
+    let at_once = ctx.connecting.is_some_and(|since| since.elapsed() < STALE_WITHIN);
+    if outcome == Outcome::UpstreamError && reused && at_once && ctx.replayable && !ctx.reconnected {
+        // The engine closed an idle connection just when we used it: nobody failed. Once more, same slot, same engine,
+        // on a new connection.
         ctx.reconnected = true;
         ctx.first_slot = ctx.slot.take();
         error.set_retry(true);
@@ -82,6 +90,9 @@ pub fn proxying(
     error
 }
 
+/// A kept connection that breaks this soon was closed by the engine before it saw the request.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
+
 fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
     ctx.outcome = Some(outcome);
     let usage = ctx.usage();
@@ -95,6 +106,7 @@ fn end_of(outcome: Outcome, started: bool, ctx: &Ctx) -> End {
         (Outcome::ClientGone, _) if ctx.last_byte.is_some() => End::CLIENT_DATA,
         (Outcome::ClientGone, true) => End::CLIENT_DATA,
         (Outcome::ClientGone, false) => End::CLIENT_HEADER,
+        (Outcome::Rejected, _) => End::TOTAL,
         (Outcome::Timeout, true) => End::ENGINE_STALL,
         (Outcome::Timeout, false) => End::ENGINE_SLOW,
         (_, true) => End::ENGINE_DATA,
@@ -106,6 +118,7 @@ fn words(ctx: &Ctx, outcome: Outcome) -> Refusal {
     let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
     match outcome {
         Outcome::Timeout => Refusal::new(ErrorKind::GatewayTimeout, format!("{name} took too long")),
+        Outcome::Rejected => Refusal::new(ErrorKind::GatewayTimeout, "the request's total time ran out"),
         _ => Refusal::new(ErrorKind::BadGateway, format!("{name} broke off")),
     }
 }
@@ -163,7 +176,8 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
 /// The last word to the client: an error reply if nothing was sent yet; else the error event of its stream; else the
 /// connection is cut, so that a truncated answer is not taken for a whole one.
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-    let gone = *error.esource() == ErrorSource::Downstream && *error.etype() != shim::DEADLINE;
+    let by_limit = *error.etype() == shim::DEADLINE || *error.etype() == shim::TOTAL;
+    let gone = *error.esource() == ErrorSource::Downstream && !by_limit;
     if gone && ctx.refusal.is_none() {
         if ctx.end == End::OK {
             ctx.end = End::CLIENT_REQUEST;

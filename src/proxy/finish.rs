@@ -111,7 +111,7 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         output_tokens: usage.output_tokens,
         estimated: usage.estimated,
         retries: ctx.facts.attempt,
-        bytes_in: ctx.body.len() as u64,
+        bytes_in: ctx.facts.body_bytes.max(ctx.body.len() as u64),
         bytes_out: ctx.bytes_out,
         end: ctx.end.0,
         reason: ctx.why.as_deref(),

@@ -43,6 +43,7 @@ pub struct Rearm(Arc<AtomicU8>);
 const NOTHING_NEW: u8 = 0;
 const NEXT_REQUEST: u8 = 1;
 const INSIDE_A_HEADER: u8 = 2;
+const AT_A_LINE_START: u8 = 3;
 
 impl Rearm {
     /// The next bytes start a header.
@@ -50,9 +51,10 @@ impl Rearm {
         self.0.store(NEXT_REQUEST, Ordering::Relaxed);
     }
 
-    /// The next bytes go on with a header whose beginning was read before: its time runs from now.
-    pub fn inside_a_header(&self) {
-        self.0.store(INSIDE_A_HEADER, Ordering::Relaxed);
+    /// The next bytes go on with a header whose beginning was read before, maybe up to the start of a line: its time
+    /// runs from now.
+    pub fn inside_a_header(&self, at_line_start: bool) {
+        self.0.store(if at_line_start { AT_A_LINE_START } else { INSIDE_A_HEADER }, Ordering::Relaxed);
     }
 }
 
@@ -110,7 +112,7 @@ impl Gate {
     /// Looks at bytes just read; true if the header grew too large.
     fn watch(&mut self, fresh: &[u8]) -> bool {
         if matches!(self.state, State::Waiting) && !fresh.is_empty() {
-            self.begin_header(false);
+            self.begin_header(BlankLine::default());
         }
         let State::Header { bytes, end, .. } = &mut self.state else { return false };
         let ends = end.end_in(fresh);
@@ -122,9 +124,9 @@ impl Gate {
         too_large
     }
 
-    fn begin_header(&mut self, begun: bool) {
+    fn begin_header(&mut self, end: BlankLine) {
         let timer = Box::pin(tokio::time::sleep_until(Instant::now() + self.limits.deadline));
-        self.state = State::Header { bytes: 0, end: BlankLine { begun, line_is_empty: false }, timer };
+        self.state = State::Header { bytes: 0, end, timer };
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -145,7 +147,8 @@ impl AsyncRead for Gate {
         match gate.rearm.0.swap(NOTHING_NEW, Ordering::Relaxed) {
             _ if !matches!(gate.state, State::Open) => {}
             NEXT_REQUEST => gate.state = State::Waiting,
-            INSIDE_A_HEADER => gate.begin_header(true),
+            INSIDE_A_HEADER => gate.begin_header(BlankLine { begun: true, line_is_empty: false }),
+            AT_A_LINE_START => gate.begin_header(BlankLine { begun: true, line_is_empty: true }),
             _ => {}
         }
         if matches!(gate.state, State::Open | State::Waiting | State::Header { .. }) {

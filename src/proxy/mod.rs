@@ -110,6 +110,7 @@ impl ProxyHttp for Proxy {
             body_is_broken: false,
             has_json: false,
             model_range: None,
+            connected_to: None,
             reconnected: false,
             replayable: false,
             control: Arc::new(shim::Control::new(None)),

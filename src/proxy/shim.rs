@@ -33,6 +33,9 @@ use crate::dialect::stream::Tap;
 /// The error type of an attempt that ran out of time.
 pub const DEADLINE: ErrorType = ErrorType::Custom("AttemptDeadline");
 
+/// The error type of a request whose own total time ran out: nobody's fault but the limit's.
+pub const TOTAL: ErrorType = ErrorType::Custom("TotalTime");
+
 /// Largest piece of the replayed body handed to Pingora at once.
 const PIECE: usize = 64 * 1024;
 
@@ -145,6 +148,11 @@ impl Control {
         self.at_ms.store(at, Ordering::Relaxed);
     }
 
+    fn is_total_over(&self) -> bool {
+        let total = self.total_ms.load(Ordering::Relaxed);
+        total > 0 && self.start + Duration::from_millis(total) <= Instant::now()
+    }
+
     /// When to give up; an hour from now where there is no limit.
     fn give_up_at(&self) -> Instant {
         let limits = [self.at_ms.load(Ordering::Relaxed), self.total_ms.load(Ordering::Relaxed)];
@@ -227,7 +235,10 @@ impl Shim {
             }
             if self.control.give_up_at() <= Instant::now() {
                 self.control.clear();
-                return Err(Error::explain(DEADLINE, "no byte from the engine in time"));
+                return Err(match self.control.is_total_over() {
+                    true => Error::explain(TOTAL, "the request's total time ran out"),
+                    false => Error::explain(DEADLINE, "no byte from the engine in time"),
+                });
             }
         }
     }

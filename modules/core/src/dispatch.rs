@@ -41,7 +41,6 @@ impl Pool {
         if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
             return Submit::Rejected(reason);
         }
-        let full = self.is_full_for(&waiter.facts);
         self.queue.insert(id, waiter);
         self.dispatch(ledger, now);
         if let Some(place) = ledger.settled.iter().rposition(|resolution| resolution.waiter == id) {
@@ -50,7 +49,7 @@ impl Pool {
                 Err(reason) => Submit::Rejected(reason),
             };
         }
-        if full {
+        if self.is_over() {
             self.queue.remove(id);
             return Submit::Rejected(Reason::QueueFull { retry_after: self.retry_after(now) });
         }
@@ -67,6 +66,10 @@ impl Pool {
 
     fn is_full_for(&self, facts: &RequestFacts) -> bool {
         self.queue.len() >= self.limits.max_requests || self.queue.bytes() + facts.body_bytes > self.limits.max_bytes
+    }
+
+    fn is_over(&self) -> bool {
+        self.queue.len() > self.limits.max_requests || self.queue.bytes() > self.limits.max_bytes
     }
 
     /// Gives free slots to waiters until nobody can use one; the ends of waits go to [`Ledger::settled`].

@@ -245,7 +245,7 @@ impl Endpoint {
     /// (time constant [`OTHERS_FADE_MS`]). 0 without a sample.
     pub fn others(&self, now: Time) -> f64 {
         let Some(sample) = &self.sample else { return 0.0 };
-        let reported = sample.running.unwrap_or(0) + sample.waiting.unwrap_or(0);
+        let reported = sample.running.unwrap_or(0).saturating_add(sample.waiting.unwrap_or(0));
         let beyond = reported.saturating_sub(self.jobs_at_sample) as f64;
         beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
     }

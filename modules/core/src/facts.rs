@@ -82,6 +82,9 @@ pub struct RequestFacts {
     pub max_output: Option<u32>,
     /// True if the answer is streamed.
     pub stream: bool,
+    /// True if the model's weights are not used (`/api/show`, tokenizing, unloading): neither residency nor rates are
+    /// learned from it.
+    pub metadata_only: bool,
     /// Hash of the session (conversation, user), where the request has one.
     pub session: Option<u64>,
     /// Hash of the route's configured key, where it has one.

@@ -65,8 +65,9 @@ impl Streaks {
             Outcome::ClientGone | Outcome::MidStream | Outcome::Rejected => {}
         }
         let Some(limits) = self.limits else { return false };
-        let fails = endpoint.health == Health::Up && self.failures >= limits.fall && !is_last;
-        fails && self.turn(endpoint, Health::Down)
+        // Only a failure takes it out: `is_last` speaks of this attempt, and a client that leaves proves nothing.
+        let fails = outcome.is_endpoint_failure() && self.failures >= limits.fall;
+        endpoint.health == Health::Up && fails && !is_last && self.turn(endpoint, Health::Down)
     }
 
     /// Answers that come while a back-off runs belong to picks made before it: they do not prolong it.

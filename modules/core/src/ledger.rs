@@ -88,16 +88,17 @@ impl Ledger {
         let (endpoint, record) = (self.table.get_mut(id)?, self.records.get_mut(&id)?);
         let local = facts.model.as_ref().map(|model| endpoint.local_name(model).unwrap_or(model).clone());
         let model_is_listed = facts.model.as_ref().is_some_and(|model| endpoint.local_name(model).is_some());
-        let found = local.as_ref().map(|local| residency::started(endpoint, local, facts, now)).unwrap_or_default();
+        let worked_on = local.clone().filter(|_| !facts.metadata_only);
+        let found = worked_on.as_ref().map(|local| residency::started(endpoint, local, facts, now)).unwrap_or_default();
         let alone = endpoint.jobs.is_empty() && endpoint.others(now) < ALONE_BELOW;
         for other in &record.tickets {
             if let Some(attempt) = self.attempts.get_mut(other) {
                 attempt.alone = false;
             }
         }
-        let work_ms = cost::work_ms(endpoint, facts);
+        let work_ms = if facts.metadata_only { 0.0 } else { cost::work_ms(endpoint, facts) };
         let cold = found.begins_load;
-        let job = Job { request: facts.clone(), local: local.clone(), started: now, first_token: None, work_ms, cold };
+        let job = Job { request: facts.clone(), local: worked_on, started: now, first_token: None, work_ms, cold };
         endpoint.jobs.push(job);
         let ticket = Ticket(self.tickets);
         self.tickets += 1;

@@ -226,3 +226,16 @@ fn reported_slots_cap_and_a_reported_queue_holds_until_the_report_is_old() {
     Bench::only_grant(bench.advance(Duration::from_secs(1)));
     assert!(matches!(bench.submit(request(4)), Submit::Granted(_)));
 }
+
+#[test]
+fn a_client_that_leaves_does_not_take_the_last_endpoint_out() {
+    let mut bench = Bench::new(vec![checked(vec![endpoint("a", 1)])]);
+    bench.probe("a", true);
+    for _ in 0..3 {
+        fail(&mut bench, "a", Outcome::UpstreamError);
+    }
+    for outcome in [Outcome::ClientGone, Outcome::Rejected] {
+        fail(&mut bench, "a", outcome);
+        assert_eq!(bench.health("a"), Health::Up, "{outcome:?}");
+    }
+}
