@@ -80,6 +80,7 @@ async fn engines_are_served_without_a_file() {
     let child = arriero()
         .args(["run", "--to", &one.url(), "--to", &two.url(), "--listen", &format!("127.0.0.1:{port}")])
         .args(["--balance", "round-robin"])
+        .env("ARRIERO_CONFIG", "/nowhere.yaml") // what the command line says comes first
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -132,4 +133,8 @@ fn errors_come_as_json_for_scripts() {
     let unknown = findings.as_array().unwrap().iter().find(|finding| finding["line"] == 2).expect("the unknown key");
     assert!(unknown["column"] == 1 && unknown["message"].as_str().unwrap().contains("polls"), "{findings}");
     assert!(unknown["allowed"].as_str().unwrap().contains("pools"), "{findings}");
+    std::fs::write(&file, GOOD).unwrap();
+    let run = arriero().args(["check", "--dump", "--format", "json", "-c"]).arg(&file).output().unwrap();
+    let dump: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert!(run.status.success() && dump["pools"]["p"]["retries"] == 2, "{dump}");
 }

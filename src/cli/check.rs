@@ -16,10 +16,17 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
         Err(error) => return fail(format!("{}: {error}", path.display())),
     };
     match (config::load(&source, modules), arguments.format) {
-        (Ok(plan), _) if arguments.dump => {
+        (Ok(plan), Format::Text) if arguments.dump => {
             say(plan.dump().trim_end());
             ExitCode::SUCCESS
         }
+        (Ok(plan), Format::Json) if arguments.dump => match plan.dump_json() {
+            Ok(text) => {
+                say(text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(error),
+        },
         (Ok(_), Format::Json) => {
             say("[]");
             ExitCode::SUCCESS

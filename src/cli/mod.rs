@@ -45,8 +45,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct ConfigArgument {
-    /// The configuration file; `-` reads standard input. Default: ./arriero.yaml, else /etc/arriero/arriero.yaml.
-    #[arg(short, long, value_name = "FILE", env = "ARRIERO_CONFIG")]
+    /// The configuration file; `-` reads standard input. Default: the variable ARRIERO_CONFIG, else ./arriero.yaml,
+    /// else /etc/arriero/arriero.yaml.
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -72,7 +73,7 @@ struct CheckArguments {
     /// Print the effective configuration: defaults filled, routes in order, secrets masked.
     #[arg(long)]
     dump: bool,
-    /// How to print errors.
+    /// How to print errors, and the dump.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -118,8 +119,9 @@ pub(crate) fn main(modules: Vec<ModuleEntry>) -> ExitCode {
 
 /// Where the configuration comes from, without reading it yet.
 fn config_path(argument: &ConfigArgument) -> Result<PathBuf, String> {
-    if let Some(path) = &argument.config {
-        return Ok(path.clone());
+    let named = argument.config.clone().or_else(|| std::env::var_os("ARRIERO_CONFIG").map(PathBuf::from));
+    if let Some(path) = named {
+        return Ok(path);
     }
     let places = ["arriero.yaml", "/etc/arriero/arriero.yaml"];
     places.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {

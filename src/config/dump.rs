@@ -19,7 +19,18 @@ use crate::config::units::{Size, Span, SpanOrNone};
 impl Plan {
     /// The configuration in force, as YAML.
     pub fn dump(&self) -> String {
-        let dump = Dump {
+        let options = serde_yaml::ser_options! { comment_position: CommentPosition::Above };
+        serde_yaml::to_string_with_options(&self.effective(), options)
+            .unwrap_or_else(|error| format!("# this configuration cannot be shown: {error}\n"))
+    }
+
+    /// The same as JSON, for scripts.
+    pub fn dump_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(&self.effective())
+    }
+
+    fn effective(&self) -> Dump<'_> {
+        Dump {
             listeners: Rows(
                 self.listeners
                     .iter()
@@ -40,10 +51,7 @@ impl Plan {
                 header: Span(self.timeouts.header),
                 client_stall: Span(self.timeouts.client_stall),
             },
-        };
-        let options = serde_yaml::ser_options! { comment_position: CommentPosition::Above };
-        serde_yaml::to_string_with_options(&dump, options)
-            .unwrap_or_else(|error| format!("# this configuration cannot be shown: {error}\n"))
+        }
     }
 }
 

@@ -51,16 +51,15 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         return Err(error.into_up());
     };
     set_body(ctx, &slot);
-    let cold = slot.grant().cold;
     let timers = upstream.timers;
-    let allowance = if cold { timers.load_allowance } else { Duration::ZERO };
-    ctx.control.first_byte(timers.first_byte.map(|limit| limit + allowance + timers.connect));
+    let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };
+    ctx.first_byte_limit = timers.first_byte.map(|limit| limit + allowance); // runs from the connection on
     ctx.connecting = Some(Instant::now());
     ctx.connect = None;
     let mut peer = Box::new(HttpPeer::new(address, upstream.tls, upstream.host.clone()));
     peer.options.connection_timeout = Some(timers.connect);
     peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });
-    peer.options.write_timeout = timers.first_byte.map(|limit| limit + allowance);
+    peer.options.write_timeout = ctx.first_byte_limit;
     peer.options.idle_timeout = Some(IDLE);
     peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
     ctx.connected_to = Some(address);

@@ -82,6 +82,8 @@ pub struct Ctx {
     pub connecting: Option<Instant>,
     /// How long it took.
     pub connect: Option<Duration>,
+    /// The running attempt's limit from its connection to its first byte.
+    pub first_byte_limit: Option<Duration>,
     /// Arrival to first byte of body.
     pub first_byte: Option<Duration>,
     /// Arrival to first token: TTFT.

@@ -125,6 +125,7 @@ impl ProxyHttp for Proxy {
             queued: Duration::ZERO,
             connecting: None,
             connect: None,
+            first_byte_limit: None,
             first_byte: None,
             first_token: None,
             last_byte: None,
@@ -172,6 +173,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.connect = ctx.connecting.map(|since| since.elapsed());
+        ctx.control.first_byte(ctx.first_byte_limit);
         Ok(())
     }
 
