@@ -61,7 +61,12 @@ async fn nothing_is_lost_and_nothing_stays() {
 
     let ends = soak.ended_by("end").await;
     judge_ends(&soak, &ends, before, requests);
-    let text = report::render(&soak, &report::Numbers { requests, ends, took: start.elapsed(), resident });
+    let retries = soak.proxy.lines().iter().filter_map(|line| line["retries"].as_u64()).sum();
+    if requests >= REQUESTS && retries == 0 {
+        soak.tally.lock().wrong("nothing was ever tried again".to_owned());
+    }
+    let numbers = report::Numbers { requests, retries, ends, took: start.elapsed(), resident };
+    let text = report::render(&soak, &numbers);
     println!("{text}");
     if let Ok(path) = std::env::var("SOAK_REPORT") {
         std::fs::write(path, &text).expect("the report's file can be written");

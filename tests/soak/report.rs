@@ -10,6 +10,8 @@ use crate::run::Soak;
 pub struct Numbers {
     /// As asked for; some more follow to show that everything came back.
     pub requests: u64,
+    /// Attempts beyond the first, over all requests.
+    pub retries: u64,
     /// Ended requests by the log's two letters.
     pub ends: BTreeMap<String, u64>,
     pub took: Duration,
@@ -21,6 +23,13 @@ fn first_line(path: &str, begin: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(begin)).unwrap_or("unknown");
     line.rsplit(": ").next().unwrap_or("unknown").trim().to_owned()
+}
+
+/// The checkout's commit; `-dirty` with changes beside it.
+fn commit() -> String {
+    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let told = git.ok().and_then(|git| String::from_utf8(git.stdout).ok());
+    told.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).unwrap_or("unknown".to_owned())
 }
 
 /// Everything that was counted.
@@ -43,6 +52,7 @@ pub fn render(soak: &Soak, numbers: &Numbers) -> String {
     say(&format!(
         "Machine: {cores} cores ({cpu}), Linux {kernel}; proxy, clients and engines all on it; profile {profile}.\n"
     ));
+    say(&format!("Commit: {}.\n", commit()));
     let seconds = numbers.took.as_secs_f64();
     let rate = requests as f64 / seconds;
     say("| what | count |\n|---|---|");
@@ -50,6 +60,7 @@ pub fn render(soak: &Soak, numbers: &Numbers) -> String {
     let tally = soak.tally.lock();
     say(&format!("| **lost** | **{}** |", tally.lost));
     tally.endings.iter().for_each(|(ending, count)| say(&format!("| {ending} | {count} |")));
+    say(&format!("| attempts beyond the first | {} |", numbers.retries));
     say(&format!("| reloads applied, refused | {}, {} |", tally.reloads.0, tally.reloads.1));
     tally.faults.iter().for_each(|(kind, count)| say(&format!("| fault: {kind} | {count} |")));
     say("| in flight, queued, body bytes, jobs in engines at the end | 0, 0, 0, 0 |");
