@@ -26,6 +26,12 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
     let head = session.req_header();
     let info = RequestInfo::of_head(&head.method, head.uri.path(), &head.headers);
     ctx.dialect = info.dialect;
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(http::header::HOST) {
+        ctx.end = End::REFUSED;
+        let refusal = Refusal::new(ErrorKind::InvalidRequest, "the request has no Host header");
+        session.set_keepalive(None);
+        return reply::refuse(session, ctx, &refusal).await.map(|()| true);
+    }
     match &info.kind {
         EndpointKind::Local(what) => return local::answer(gateway, session, ctx, *what).await,
         EndpointKind::Merge(what) => return local::merged(gateway, session, ctx, what).await,
@@ -80,19 +86,15 @@ async fn examine(
     ctx: &mut Ctx,
     mut info: RequestInfo,
 ) -> Result<(), Stop> {
-    if session.req_header().version == Version::HTTP_11 && session.get_header(http::header::HOST).is_none() {
-        return Err(Refusal::new(ErrorKind::InvalidRequest, "the request has no Host header").into());
-    }
     decline_upgrade(session)?;
     // Before the body is read: what no route opens is refused whatever the model.
-    let opened: Vec<String> =
-        ctx.snapshot.plan.routes.iter().flat_map(|route| route.allow.iter().map(ToString::to_string)).collect();
-    refuse_closed(&info, &opened)?;
+    let routes = &ctx.snapshot.plan.routes;
+    refuse_closed(&info, routes.iter().flat_map(|route| &route.allow))?;
     read_body(gateway, session, ctx, &mut info).await?;
     let route = find_route(session, ctx, &info)?;
     let snapshot = ctx.snapshot.clone();
     let plan = &snapshot.plan.routes[route];
-    refuse_closed(&info, &plan.allow.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    refuse_closed(&info, &plan.allow)?;
     ctx.route = Some(route);
     let mut facts = facts(ctx, session, plan, &info)?;
     if matches!(info.kind, EndpointKind::Control(_)) {
@@ -128,8 +130,11 @@ fn decline_upgrade(session: &mut Session) -> Result<(), Stop> {
     Ok(())
 }
 
-fn refuse_closed(info: &RequestInfo, opened: &[String]) -> Result<(), Stop> {
-    match info.refusal(opened) {
+fn refuse_closed<'a>(info: &RequestInfo, opened: impl IntoIterator<Item = &'a &'static str>) -> Result<(), Stop> {
+    if matches!(info.kind, EndpointKind::Route(_)) {
+        return Ok(()); // the common case: open to all
+    }
+    match info.refusal(&opened.into_iter().collect::<Vec<_>>()) {
         Some((kind, message)) => {
             let allow = if let EndpointKind::WrongMethod(methods) = info.kind { Some(methods) } else { None };
             Err(Refusal { allow, ..Refusal::new(kind, message) }.into())
