@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
+use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
@@ -64,8 +65,8 @@ impl Service for Main {
         let Some(setup) = self.setup.take() else { return };
         let gateway = setup.gateway.clone();
         let snapshot = gateway.snapshot.load_full();
-        let plain = Arc::new(http_proxy(&self.conf, Proxy(gateway.clone())));
-        let h2c = Arc::new(with_h2c(http_proxy(&self.conf, Proxy(gateway.clone()))));
+        let plain = Arc::new(self.proxy(&gateway, false));
+        let h2c = Arc::new(self.proxy(&gateway, true));
         for listener in &snapshot.plan.listeners {
             let app = App { proxy: if listener.h2c { h2c.clone() } else { plain.clone() }, gateway: gateway.clone() };
             let mut service = listening::Service::new(listener.name.to_string(), app);
@@ -91,6 +92,24 @@ impl Service for Main {
     }
 }
 
+/// What an HTTP/2 client may send ahead on one stream, and on one connection: uploads need more than the 64 KiB of the
+/// library, which cost a round trip each.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+impl Main {
+    fn proxy(&self, gateway: &Arc<Gateway>, h2c: bool) -> HttpProxy<Proxy> {
+        let mut proxy = http_proxy(&self.conf, Proxy(gateway.clone()));
+        let mut options = HttpServerOptions::default();
+        options.h2c = h2c;
+        proxy.server_options = Some(options);
+        let mut h2 = default_h2_options();
+        h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
+        proxy.h2_options = Some(h2);
+        proxy
+    }
+}
+
 /// Waits for the order to stop, then for the last request, then ends the process.
 async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
     while !*shutdown.borrow() {
@@ -109,13 +128,6 @@ async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
 #[expect(clippy::disallowed_methods, reason = "Pingora sleeps out its grace period even when nothing runs any more")]
 fn end_process() {
     std::process::exit(0);
-}
-
-fn with_h2c(mut proxy: HttpProxy<Proxy>) -> HttpProxy<Proxy> {
-    let mut options = pingora::apps::HttpServerOptions::default();
-    options.h2c = true;
-    proxy.server_options = Some(options);
-    proxy
 }
 
 /// Pingora's app for one listener: the proxy behind our gate.

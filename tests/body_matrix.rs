@@ -161,6 +161,17 @@ async fn more_than_the_limit_is_413_in_every_framing() {
         assert_eq!(answer.status, 413, "{way:?}: {}", answer.text());
         assert!(answer.text().contains("\"error\""), "{way:?}: {}", answer.text());
     }
+    // curl reads the answer only when it has sent its body, and takes a reset stream for no answer
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), body("real", LIMIT + 1, false)).unwrap();
+    let (h1, h2) =
+        (proxy.url("/v1/chat/completions"), format!("http://127.0.0.1:{}/v1/chat/completions", proxy.h2_port));
+    for (protocol, url) in [("--http1.1", h1), ("--http2-prior-knowledge", h2)] {
+        let data = format!("@{}", file.path().display());
+        let curl = ["-s", "-m", "30", protocol, "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &data, &url];
+        let told = std::process::Command::new("curl").args(curl).output().expect("curl is installed");
+        assert_eq!(String::from_utf8_lossy(&told.stdout), "413", "curl {protocol}");
+    }
     assert_eq!(engine.stats().inference, 0, "no engine saw it");
     let fits = send(&proxy, Way::H1Length, "/v1/chat/completions", &body("real", LIMIT, false), "fits").await;
     assert_eq!(fits.status, 200, "exactly the limit fits");

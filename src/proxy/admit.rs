@@ -259,8 +259,8 @@ fn is_model_optional(class: PathClass) -> bool {
     matches!(class, PathClass::LlamaCpp | PathClass::Tokens | PathClass::Media | PathClass::Rerank)
 }
 
-/// Bytes of an unwanted body that are read before the refusal is sent, so that it reaches the client.
-const DRAIN_BYTES: usize = 1024 * 1024;
+/// Bytes of an unwanted body that are read and forgotten before the refusal is sent, so that it reaches the client.
+const DRAIN_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -268,6 +268,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// An HTTP/2 client in mid-upload would see a stream error instead of our status, an HTTP/1 one might not read it.
 async fn drain(session: &mut Session) {
     let downstream = session.as_downstream_mut();
+    if downstream.get_header(http::header::EXPECT).is_some() {
+        return; // the client waits for a word before it sends any
+    }
     let reading = async {
         let mut read = 0;
         while read < DRAIN_BYTES && !downstream.is_body_done() {

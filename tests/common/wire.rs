@@ -142,6 +142,7 @@ fn unchunk(mut rest: &[u8]) -> Vec<u8> {
 
 async fn h2(proxy: &Proxy, path: &str, body: &[u8], id: &str, with_length: bool) -> Answer {
     let stream = TcpStream::connect(("127.0.0.1", proxy.h2_port)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(async move {
         let _ = connection.await;
