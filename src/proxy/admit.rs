@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
+use super::control::Control;
 use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, attempt, local, reply, shim};
 use crate::config::RoutePlan;
@@ -108,7 +109,7 @@ async fn examine(
     if ctx.facts.stream && session.req_header().version <= Version::HTTP_10 {
         session.set_keepalive(None); // neither length nor chunks: only the close ends such an answer
     }
-    ctx.control = Arc::new(shim::Control::new(total));
+    ctx.control = Arc::new(Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
     Ok(())

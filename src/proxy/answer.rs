@@ -9,8 +9,8 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use super::control::Answer;
 use super::ctx::{Ctx, End};
-use super::shim::Answer;
 use super::{Gateway, fail};
 use crate::dialect::stream::Tap;
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::body::Held;
+use super::control::Control;
 use super::live::LiveRequest;
 use super::shim;
 use crate::dialect::errors::ErrorKind;
@@ -59,7 +60,7 @@ pub struct Ctx {
     /// True if a reset before the first byte may be tried elsewhere.
     pub replayable: bool,
     /// What the shim is told.
-    pub control: Arc<shim::Control>,
+    pub control: Arc<Control>,
     /// Where the real session is while the shim stands in.
     pub shim: Option<shim::Slot>,
     /// The slot of the first attempt, until it begins.

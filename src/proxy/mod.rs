@@ -5,7 +5,7 @@
 //! | the connection and its raw header | [`connection`], [`gate`] |
 //! | request head, route, body, model | [`admit`], [`body`] |
 //! | answered without an engine | [`local`], [`reply`] |
-//! | slot, queue, peer, the engine's request | [`attempt`], [`shim`] |
+//! | slot, queue, peer, the engine's request | [`attempt`], [`shim`], [`control`] |
 //! | the answer in passing | [`answer`] |
 //! | failures, retries, last words | [`fail`] |
 //! | accounts: slot, metrics, log line | [`finish`] |
@@ -15,6 +15,7 @@ pub mod answer;
 pub mod attempt;
 pub mod body;
 pub mod connection;
+pub mod control;
 pub mod ctx;
 pub mod fail;
 pub mod finish;
@@ -41,6 +42,7 @@ use pingora::{Error, Result};
 use tokio::time::Instant;
 
 use self::body::{BodyBudget, Held};
+use self::control::Control;
 use self::ctx::{Ctx, End};
 use self::live::Live;
 use crate::dialect::paths::Dialect;
@@ -113,7 +115,7 @@ impl ProxyHttp for Proxy {
             connected_to: None,
             reconnected: false,
             replayable: false,
-            control: Arc::new(shim::Control::new(None)),
+            control: Arc::new(Control::new(None)),
             shim: None,
             first_slot: None,
             slot: None,

@@ -10,13 +10,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
@@ -27,8 +26,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, Sleep};
 
-use crate::dialect::errors::ErrorKind;
-use crate::dialect::stream::Tap;
+use super::control::Control;
 
 /// The error type of an attempt that ran out of time.
 pub const DEADLINE: ErrorType = ErrorType::Custom("AttemptDeadline");
@@ -41,129 +39,6 @@ const PIECE: usize = 64 * 1024;
 
 /// Where the real session returns to when the shim is dropped.
 pub type Slot = Arc<Mutex<Option<ServerSession>>>;
-
-/// What the proxy's filters tell the shim while it is installed: the body of this attempt, and when to give up.
-#[derive(Debug)]
-pub struct Control {
-    parts: Mutex<[Bytes; 3]>,
-    start: Instant,
-    /// Milliseconds since `start`; 0 = none.
-    at_ms: AtomicU64,
-    gap_ms: AtomicU64,
-    total_ms: AtomicU64,
-    answer: Mutex<Answer>,
-}
-
-/// The answer that is passing through.
-#[derive(Debug, Default)]
-pub struct Answer {
-    /// Watches it; `None` until its head came.
-    pub tap: Option<Tap>,
-    /// It has no length: a stream that may be ended by an event of ours.
-    pub open_ended: bool,
-    /// What the client is told if the engine breaks off.
-    pub last_words: String,
-    /// The engine broke off, and the client was told: why.
-    pub broke: Option<String>,
-}
-
-impl Control {
-    /// For a request that started now and may take `total` in all.
-    pub fn new(total: Option<Duration>) -> Control {
-        Control {
-            parts: Mutex::default(),
-            start: Instant::now(),
-            at_ms: AtomicU64::new(0),
-            gap_ms: AtomicU64::new(0),
-            total_ms: AtomicU64::new(total.map_or(0, |total| millis(total).max(1))),
-            answer: Mutex::default(),
-        }
-    }
-
-    /// The body to send in the next attempt, in up to three parts (the middle one is a replaced model name).
-    pub fn set_body(&self, parts: [Bytes; 3]) {
-        *self.parts.lock() = parts;
-    }
-
-    /// The length of that body, in bytes.
-    pub fn body_len(&self) -> usize {
-        self.parts.lock().iter().map(Bytes::len).sum()
-    }
-
-    /// The answer that is passing through.
-    pub fn answer(&self) -> MutexGuard<'_, Answer> {
-        self.answer.lock()
-    }
-
-    /// An engine that breaks off its stream: the client gets the rest, then an error event in its API's own framing
-    /// (or only the proper end, if the stream had said that it is whole), and keeps its connection.
-    fn mend(&self, mut tasks: Vec<HttpTask>) -> Vec<HttpTask> {
-        if !matches!(tasks.last(), Some(HttpTask::Failed(_))) {
-            return tasks;
-        }
-        let mut answer = self.answer.lock();
-        let Some(tap) = answer.tap.as_ref().filter(|_| answer.open_ended) else { return tasks };
-        let event =
-            if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &answer.last_words) };
-        if event.is_empty() && !tap.is_whole() {
-            return tasks;
-        }
-        if let Some(HttpTask::Failed(error)) = tasks.pop() {
-            answer.broke = Some(error.to_string());
-        }
-        if !event.is_empty() {
-            tasks.push(HttpTask::Body(Some(event), false));
-        }
-        tasks.push(HttpTask::Done);
-        tasks
-    }
-
-    /// The attempt must have its first byte within `limit`.
-    pub fn first_byte(&self, limit: Option<Duration>) {
-        self.gap_ms.store(0, Ordering::Relaxed);
-        self.arm(limit);
-    }
-
-    /// The first byte came: from now on at most `gap` between chunks.
-    pub fn streaming(&self, gap: Option<Duration>) {
-        self.gap_ms.store(gap.map_or(0, millis), Ordering::Relaxed);
-        self.arm(gap);
-    }
-
-    /// No deadline but the total one.
-    pub fn clear(&self) {
-        self.at_ms.store(0, Ordering::Relaxed);
-    }
-
-    /// A chunk went out to the client: the gap starts anew (a slow client is not the engine's fault).
-    fn touch(&self) {
-        let gap = self.gap_ms.load(Ordering::Relaxed);
-        if gap > 0 {
-            self.at_ms.store(millis(self.start.elapsed()) + gap, Ordering::Relaxed);
-        }
-    }
-
-    fn arm(&self, limit: Option<Duration>) {
-        let at = limit.map_or(0, |limit| millis(self.start.elapsed() + limit).max(1));
-        self.at_ms.store(at, Ordering::Relaxed);
-    }
-
-    fn is_total_over(&self) -> bool {
-        let total = self.total_ms.load(Ordering::Relaxed);
-        total > 0 && self.start + Duration::from_millis(total) <= Instant::now()
-    }
-
-    /// When to give up; an hour from now where there is no limit.
-    fn give_up_at(&self) -> Instant {
-        let limits = [self.at_ms.load(Ordering::Relaxed), self.total_ms.load(Ordering::Relaxed)];
-        let earliest = limits.into_iter().filter(|at| *at > 0).min();
-        earliest.map_or_else(|| Instant::now() + Duration::from_secs(3600), |at| self.start + Duration::from_millis(at))
-    }
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// The shim itself.
 pub struct Shim {
