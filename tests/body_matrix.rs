@@ -70,6 +70,7 @@ enum Failure {
     Refused,
     ResetBeforeTheBody,
     ResetAfterTheBody,
+    NeverReads,
 }
 
 /// An engine that lists the model and breaks the connection of every POST.
@@ -103,6 +104,9 @@ async fn rudely(mut stream: tokio::net::TcpStream, failure: Failure) {
                 if stream.read_buf(&mut raw).await.unwrap_or(0) == 0 {
                     return;
                 }
+            }
+            if failure == Failure::NeverReads {
+                std::future::pending::<()>().await;
             }
             let _ = stream.set_zero_linger(); // a reset, not a farewell
             return;
@@ -150,6 +154,20 @@ async fn a_retry_sends_the_whole_body_again() {
         assert!(retries >= least, "{failure:?}: {retries} retries");
         assert_eq!(proxy.in_flight().await, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_read_is_given_up() {
+    let deaf = rude_engine(Failure::NeverReads).await;
+    let proxy = Proxy::start(&config(&[deaf], "health: none, timeouts: { first_byte: 500ms }, ")).await;
+    for size in [64 * KIB, 300 * KIB, 20 * 1024 * KIB] {
+        for way in [Way::H1Length, Way::H2Length] {
+            let answer = send(&proxy, way, "/v1/chat/completions", &body("nick", size, true), "deaf").await;
+            assert!(matches!(answer.status, 502 | 504), "{size} {way:?}: {} {}", answer.status, answer.text());
+        }
+    }
+    assert!(eventually(|| async { proxy.in_flight().await == 0 }).await);
+    assert_eq!(proxy.metric("arriero_body_buffer_bytes").await, Some(0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,9 +34,6 @@ pub const DEADLINE: ErrorType = ErrorType::Custom("AttemptDeadline");
 /// The error type of a request whose own total time ran out: nobody's fault but the limit's.
 pub const TOTAL: ErrorType = ErrorType::Custom("TotalTime");
 
-/// Largest piece of the replayed body handed to Pingora at once.
-const PIECE: usize = 64 * 1024;
-
 /// Where the real session returns to when the shim is dropped.
 pub type Slot = Arc<Mutex<Option<ServerSession>>>;
 
@@ -88,9 +85,10 @@ impl Shim {
         self.parts.iter().any(|part| !part.is_empty())
     }
 
+    /// A whole part at once: three at most. Pingora queues four pieces towards the engine; with more, it would stop
+    /// asking us while the engine does not read, and neither deadline nor a leaving client would be noticed.
     fn next_piece(&mut self) -> Option<Bytes> {
-        let part = self.parts.iter_mut().find(|part| !part.is_empty())?;
-        Some(part.split_to(part.len().min(PIECE)))
+        self.parts.iter_mut().find(|part| !part.is_empty()).map(std::mem::take)
     }
 
     /// Waits for the client to leave, or for the deadline. Called anew after each chunk: the timer is kept and only
