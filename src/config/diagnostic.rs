@@ -32,13 +32,6 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
-impl Diagnostic {
-    /// A finding that has no place in a text.
-    pub fn unplaced(file: &str, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { file: file.into(), message: message.into(), ..Diagnostic::default() }
-    }
-}
-
 impl fmt::Display for Diagnostic {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line > 0 {

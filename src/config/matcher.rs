@@ -79,11 +79,6 @@ impl Matcher {
         self.model.is_none() && self.path.is_none() && self.headers.is_empty()
     }
 
-    /// True if the answer may depend on the model: then the body must be read first.
-    pub fn needs_model(&self) -> bool {
-        self.model.is_some()
-    }
-
     /// True only if every request that `other` takes is taken here (sound, not complete).
     pub fn covers(&self, other: &Matcher) -> bool {
         let part = |own: &Option<Glob>, other: &Option<Glob>| match (own, other) {

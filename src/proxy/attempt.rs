@@ -55,7 +55,6 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };
     ctx.first_byte_limit = timers.first_byte.map(|limit| limit + allowance); // runs from the connection on
     ctx.connecting = Some(Instant::now());
-    ctx.connect = None;
     let mut peer = Box::new(HttpPeer::new(address, upstream.tls, upstream.host.clone()));
     peer.options.connection_timeout = Some(timers.connect);
     peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });

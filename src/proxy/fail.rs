@@ -83,7 +83,7 @@ pub fn proxying(
         end_attempt(ctx, outcome);
         ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
         let stalled = ours && *error.etype() == ErrorType::WriteTimedout;
-        ctx.end = if stalled { End::CLIENT_STALL } else { end_of(outcome, started, ctx) };
+        ctx.end = if stalled { End::CLIENT_STALL } else { end_of(outcome, started) };
         ctx.refusal = (outcome != Outcome::ClientGone).then(|| words(ctx, outcome));
     }
     error.set_retry(again);
@@ -101,9 +101,8 @@ fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
     }
 }
 
-fn end_of(outcome: Outcome, started: bool, ctx: &Ctx) -> End {
+fn end_of(outcome: Outcome, started: bool) -> End {
     match (outcome, started) {
-        (Outcome::ClientGone, _) if ctx.last_byte.is_some() => End::CLIENT_DATA,
         (Outcome::ClientGone, true) => End::CLIENT_DATA,
         (Outcome::ClientGone, false) => End::CLIENT_HEADER,
         (Outcome::Rejected, _) => End::TOTAL,
