@@ -4,7 +4,7 @@
 //! takes pools and strategies by identity under one lock, then one pointer is swapped.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arriero_core::{Applied, EndpointId, HealthLimits, PoolSpec, QueueLimits, StrategySpec};
@@ -35,7 +35,7 @@ pub fn bind(herd: &Arc<Herd>, plan: Plan, old: Option<&Snapshot>) -> Snapshot {
     let routes = plan.routes.iter().zip(strategy_of_route);
     let routes = routes.filter_map(|(route, nth)| {
         let pool = applied.pools.get(&plan.pools[route.pool].name)?;
-        Some(RouteBinding { pool: pool.id, strategy: *pool.strategies.get(nth)? })
+        Some(RouteBinding { pool: pool.id, strategy: *pool.strategies.get(nth)?, series: OnceLock::new() })
     });
     let routes = routes.collect();
     let pools = pool_bindings(&plan, &applied);

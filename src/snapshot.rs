@@ -4,13 +4,14 @@
 //! addresses) is not here but in the [`Herd`](crate::upstream::herd::Herd), keyed by identity.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arriero_core::{EndpointId, PoolId, StrategyId};
 use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;
+use crate::observe::handles::RouteSeries;
 use crate::upstream::address::Address;
 
 /// One generation.
@@ -33,6 +34,8 @@ pub struct RouteBinding {
     pub pool: PoolId,
     /// The strategy in the fleet.
     pub strategy: StrategyId,
+    /// Its metrics, from its first request on.
+    pub series: OnceLock<RouteSeries>,
 }
 
 /// A pool's parts in the fleet.

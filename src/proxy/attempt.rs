@@ -30,7 +30,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         None => slot(gateway, session, ctx).await?,
     };
     // A new attempt: what the last one left must not be taken for this one's.
-    (ctx.outcome, ctx.connect) = (None, None);
+    (ctx.outcome, ctx.connect, ctx.told) = (None, None, None);
     *ctx.control.answer() = Default::default();
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());

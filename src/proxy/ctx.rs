@@ -91,6 +91,8 @@ pub struct Ctx {
     pub first_token: Option<Duration>,
     /// Arrival to last byte.
     pub last_byte: Option<Duration>,
+    /// What the whole answer cost.
+    pub told: Option<Usage>,
     /// Two letters.
     pub end: End,
     /// Bytes of body sent.
@@ -102,6 +104,9 @@ pub struct Ctx {
 impl Ctx {
     /// What the answer cost, as far as it said so far.
     pub fn usage(&self) -> Usage {
+        if let Some(told) = self.told {
+            return told;
+        }
         self.control.answer().tap.as_ref().map(Tap::usage).unwrap_or_default()
     }
 

@@ -131,6 +131,7 @@ impl ProxyHttp for Proxy {
             first_byte: None,
             first_token: None,
             last_byte: None,
+            told: None,
             end: End::OK,
             bytes_out: 0,
             _live: gateway.live.enter(),
