@@ -32,4 +32,4 @@ pub use info::RequestInfo;
 pub use paths::{Classified, Dialect, EndpointKind, Local, Merge, classify};
 pub use splice::{Spliced, splice};
 pub use stream::{Framing, Tap};
-pub use table::{CONTROL_NAMES, OTHER, allow_names};
+pub use table::{CONTROL_NAMES, GRPC, OTHER, allow_names};

@@ -13,7 +13,7 @@ use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::control::Control;
-use super::ctx::{Ctx, End, Refusal};
+use super::ctx::{Ctx, End, Refusal, Travel};
 use super::{Gateway, attempt, local, reply, shim};
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
@@ -87,11 +87,13 @@ async fn examine(
     ctx: &mut Ctx,
     mut info: RequestInfo,
 ) -> Result<(), Stop> {
-    decline_upgrade(session)?;
+    ctx.travel = travel(session, &info)?;
     // Before the body is read: what no route opens is refused whatever the model.
     let routes = &ctx.snapshot.plan.routes;
     refuse_closed(&info, routes.iter().flat_map(|route| &route.allow))?;
-    read_body(gateway, session, ctx, &mut info).await?;
+    if ctx.travel == Travel::Held {
+        read_body(gateway, session, ctx, &mut info).await?;
+    }
     let route = find_route(session, ctx, &info)?;
     let snapshot = ctx.snapshot.clone();
     let plan = &snapshot.plan.routes[route];
@@ -109,26 +111,36 @@ async fn examine(
     if ctx.facts.stream && session.req_header().version <= Version::HTTP_10 {
         session.set_keepalive(None); // neither length nor chunks: only the close ends such an answer
     }
+    if ctx.travel != Travel::Held {
+        return Ok(()); // Pingora passes it on as it comes
+    }
     ctx.control = Arc::new(Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
     Ok(())
 }
 
-/// A client may offer another protocol (Java and curl offer h2c): the offer is passed over, as HTTP allows. WebSocket
-/// has no other way to go on, so it is refused.
-fn decline_upgrade(session: &mut Session) -> Result<(), Stop> {
-    let offers = |name: &[u8]| {
-        let value = session.get_header(http::header::UPGRADE);
-        value.is_some_and(|value| value.as_bytes().to_ascii_lowercase().windows(name.len()).any(|part| part == name))
-    };
-    if offers(b"websocket") {
-        return Err(Refusal::new(ErrorKind::NotFound, "WebSocket is not proxied").into());
+/// How the request goes to its engine. A client may offer another protocol (Java and curl offer h2c): the offer is
+/// passed over, as HTTP allows. A WebSocket has no other way to go on: where none is taken it is refused.
+fn travel(session: &mut Session, info: &RequestInfo) -> Result<Travel, Stop> {
+    let upgrade = session.get_header(http::header::UPGRADE).map(|value| value.as_bytes().to_ascii_lowercase());
+    let offered = upgrade.unwrap_or_default();
+    let is_web_socket = offered.windows(9).any(|part| part == b"websocket");
+    match (&info.kind, is_web_socket) {
+        (EndpointKind::Realtime, true) => return Ok(Travel::WebSocket),
+        (EndpointKind::Realtime, false) => {
+            return Err(Refusal::new(ErrorKind::UpgradeRequired, "this endpoint takes WebSockets only").into());
+        }
+        (_, true) => return Err(Refusal::new(ErrorKind::NotFound, "this endpoint takes no WebSocket").into()),
+        (EndpointKind::Grpc, false) => return Ok(Travel::Grpc),
+        _ => {}
     }
-    let head = session.req_header_mut();
-    head.remove_header(&http::header::UPGRADE);
-    head.remove_header("http2-settings");
-    Ok(())
+    if !offered.is_empty() {
+        let head = session.req_header_mut();
+        head.remove_header(&http::header::UPGRADE);
+        head.remove_header("http2-settings");
+    }
+    Ok(Travel::Held)
 }
 
 fn refuse_closed<'a>(info: &RequestInfo, opened: impl IntoIterator<Item = &'a &'static str>) -> Result<(), Stop> {

@@ -11,7 +11,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
-use super::ctx::{Ctx, End, Refusal};
+use super::ctx::{Ctx, End, Refusal, Travel};
 use super::shim::TOTAL;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
@@ -59,6 +59,10 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     peer.options.connection_timeout = Some(timers.connect);
     peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });
     peer.options.write_timeout = ctx.first_byte_limit;
+    if ctx.travel != Travel::Held {
+        // no shim to keep time: one limit for every pause
+        peer.options.read_timeout = timers.first_byte.max(timers.between_chunks);
+    }
     peer.options.idle_timeout = Some(IDLE);
     peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
     ctx.connected_to = Some(address);
@@ -141,6 +145,18 @@ pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Resu
     let uri = target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "request path"))?;
     request.set_uri(uri);
     request.insert_header(header::HOST, upstream.authority.clone())?;
+    request.insert_header("x-request-id", ctx.id.as_str())?;
+    for (name, value) in &upstream.headers {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    if ctx.travel == Travel::Held {
+        framing(ctx, request)?;
+    }
+    Ok(())
+}
+
+/// A body that was read whole has a length.
+fn framing(ctx: &Ctx, request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&header::TRANSFER_ENCODING);
     request.remove_header(&header::EXPECT);
     // A compressed stream could not be watched for its first token and usage.
@@ -150,10 +166,6 @@ pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Resu
     let carries_body = !matches!(request.method, http::Method::GET | http::Method::HEAD | http::Method::OPTIONS);
     if length > 0 || carries_body {
         request.insert_header(header::CONTENT_LENGTH, length)?;
-    }
-    request.insert_header("x-request-id", ctx.id.as_str())?;
-    for (name, value) in &upstream.headers {
-        request.insert_header(name.clone(), value.clone())?;
     }
     Ok(())
 }

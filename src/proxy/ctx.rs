@@ -35,6 +35,8 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Index of the route in the plan.
     pub route: Option<usize>,
+    /// How it goes to its engine.
+    pub travel: Travel,
     /// The canonical path, where the engine is to see that one.
     pub path: Option<String>,
     /// The model as the client named it.
@@ -125,6 +127,18 @@ impl Ctx {
             None => "",
         }
     }
+}
+
+/// How a request goes to its engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Travel {
+    /// Its body is read whole first, and replayed on every attempt by the shim.
+    #[default]
+    Held,
+    /// A WebSocket: passed through both ways; never retried once it is connected.
+    WebSocket,
+    /// A gRPC call: passed through with its own framing and trailers; never retried once it is connected.
+    Grpc,
 }
 
 /// Why a request is refused, and how to say so.

@@ -43,7 +43,7 @@ use tokio::time::Instant;
 
 use self::body::{BodyBudget, Held};
 use self::control::Control;
-use self::ctx::{Ctx, End};
+use self::ctx::{Ctx, End, Travel};
 use self::live::Live;
 use crate::dialect::paths::Dialect;
 use crate::observe::access_log::AccessLog;
@@ -103,6 +103,7 @@ impl ProxyHttp for Proxy {
             wall: SystemTime::now(),
             dialect: Dialect::default(),
             route: None,
+            travel: Travel::default(),
             path: None,
             model: None,
             model_is_listed: false,
