@@ -43,8 +43,9 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
                 count(plan.routes.len(), "route"),
             ));
             for route in &plan.routes {
-                let pool = &plan.pools[route.pool].name;
-                say(format_args!("  {} -> {pool}: {} ({})", route.name, route.balance.module, route.balance.why));
+                let pools: Vec<&str> = route.pools.iter().map(|(pool, _)| plan.pools[*pool].name.as_ref()).collect();
+                let pools = pools.join(" + ");
+                say(format_args!("  {} -> {pools}: {} ({})", route.name, route.balance.module, route.balance.why));
             }
             ExitCode::SUCCESS
         }

@@ -73,6 +73,13 @@ pub enum Local {
     Options,
 }
 
+impl Local {
+    /// The answer names engines or models.
+    pub fn tells_of_engines(self) -> bool {
+        self == Local::ApiHealth
+    }
+}
+
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointKind {

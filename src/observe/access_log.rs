@@ -28,6 +28,9 @@ pub struct Line<'a> {
     /// Client address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Client name, by its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
     /// Method.
     pub method: &'a str,
     /// Path without query.

@@ -63,9 +63,9 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
     response.insert_header("x-request-id", ctx.id.as_str())?;
     let switches = &ctx.snapshot.plan.headers;
     if switches.endpoint
-        && let Some(upstream) = &ctx.upstream
+        && let Some(name) = ctx.upstream.as_ref().and_then(|upstream| upstream.name_value.clone())
     {
-        response.insert_header("x-arriero-endpoint", upstream.name.as_ref())?;
+        response.insert_header("x-arriero-endpoint", name)?;
     }
     if switches.route
         && let Some(route) = ctx.route

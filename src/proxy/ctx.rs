@@ -1,6 +1,6 @@
 //! What is remembered of one request from its first byte to its access-log line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,8 @@ use super::shim;
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::config::PoolPlan;
+use crate::snapshot::{RouteBinding, Snapshot, TargetBinding, Upstream};
 use crate::upstream::herd::Slot;
 
 /// One request's memory.
@@ -35,6 +36,8 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Index of the route in the plan.
     pub route: Option<usize>,
+    /// Index of the route's pool among its targets.
+    pub target: usize,
     /// How it goes to its engine.
     pub travel: Travel,
     /// The canonical path, where the engine is to see that one.
@@ -53,8 +56,18 @@ pub struct Ctx {
     pub body_is_broken: bool,
     /// The body is a JSON object.
     pub has_json: bool,
+    /// The body is a form: its content type.
+    pub form: Option<String>,
     /// Where the model's name stands in the body.
     pub model_range: Option<Range<usize>>,
+    /// Where it stands in the query.
+    pub model_in_query: Option<Range<usize>>,
+    /// For this attempt: what to put there instead.
+    pub query: Option<(Range<usize>, String)>,
+    /// The client's address, behind trusted proxies.
+    pub client: Option<IpAddr>,
+    /// The client's name, by its key.
+    pub user: Option<Arc<str>>,
     /// The socket address of the running attempt.
     pub connected_to: Option<SocketAddr>,
     /// A stale connection was already replaced by a fresh one to the same engine.
@@ -104,6 +117,21 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// The route as the fleet knows it.
+    pub fn binding(&self) -> Option<&RouteBinding> {
+        self.snapshot.routes.get(self.route?)
+    }
+
+    /// The route's pool that this request goes to.
+    pub fn target(&self) -> Option<&TargetBinding> {
+        self.binding()?.targets.get(self.target)
+    }
+
+    /// The plan of that pool.
+    pub fn pool_plan(&self) -> Option<&PoolPlan> {
+        self.snapshot.plan.pools.get(self.target()?.place)
+    }
+
     /// What the answer cost, as far as it said so far.
     pub fn usage(&self) -> Usage {
         if let Some(told) = self.told {

@@ -8,7 +8,7 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use super::ctx::{Ctx, End};
-use super::{Gateway, shim};
+use super::{Gateway, clients, shim};
 use crate::observe::access_log::Line;
 use crate::observe::handles::RouteSeries;
 
@@ -102,7 +102,8 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         time: ctx.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
         id: &ctx.id,
         generation: ctx.snapshot.generation,
-        client: session.client_addr().map(ToString::to_string),
+        client: clients::address_of(session, ctx.client),
+        user: ctx.user.as_deref(),
         method: head.method.as_str(),
         path: head.uri.path(),
         status,
