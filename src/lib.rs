@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod config;
 pub mod dialect;
+pub mod edge;
 pub mod engine;
 pub mod observe;
 pub mod proxy;
