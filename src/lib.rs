@@ -13,6 +13,7 @@
 //! themselves, [`admin`] shows what goes on.
 
 pub mod admin;
+pub mod bind;
 pub mod config;
 pub mod dialect;
 pub mod engine;

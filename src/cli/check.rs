@@ -47,9 +47,9 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
                 count(plan.routes.len(), "route"),
             ));
             for route in &plan.routes {
-                let pools: Vec<&str> = route.pools.iter().map(|(pool, _)| &*plan.pools[*pool].name).collect();
-                let (pools, balance) = (pools.join(", "), &route.balance);
-                say(format_args!("  {} -> {pools}: {} ({})", route.name, balance.module, balance.why));
+                let pools: Vec<&str> = route.pools.iter().map(|(pool, _)| plan.pools[*pool].name.as_ref()).collect();
+                let pools = pools.join(" + ");
+                say(format_args!("  {} -> {pools}: {} ({})", route.name, route.balance.module, route.balance.why));
             }
             ExitCode::SUCCESS
         }

@@ -63,13 +63,14 @@ fn from_file(arguments: &RunArguments, modules: &[ModuleEntry]) -> Result<(Plan,
 }
 
 /// The shared state with its first generation applied.
-pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, prometheus::Error> {
+pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, String> {
     let herd = Herd::new(fastrand::u64(..));
-    let metrics = Metrics::new()?;
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let roots = roots::load(&plan)?;
     metrics.generation.set(1);
     metrics.reload_ok.set(1.0);
     let budget = BodyBudget::new(plan.limits.bodies);
-    let snapshot = reload::bind(&herd, plan, None);
+    let snapshot = bind(&herd, plan, roots, None);
     Ok(Arc::new(Gateway {
         snapshot: ArcSwap::from_pointee(snapshot),
         herd,

@@ -8,6 +8,7 @@
 //! | `collect` | which key means what, under `fields` |
 //! | `json` | the push parser under `fields` |
 //! | [`splice`] | another model name in the original bytes |
+//! | [`top`] | single fields of a body, for keys |
 //! | [`info`] | all of it together, and the facts for a strategy |
 //! | [`stream`] | answer bytes in passing -> first token, usage; the error event that ends a broken stream |
 //! | `usage` | what an answer's last bytes tell about its cost |
@@ -24,6 +25,7 @@ pub mod paths;
 pub mod splice;
 pub mod stream;
 mod table;
+pub mod top;
 mod usage;
 
 pub use errors::{ErrorKind, error_body};
@@ -32,4 +34,4 @@ pub use info::RequestInfo;
 pub use paths::{Classified, Dialect, EndpointKind, Local, Merge, classify};
 pub use splice::{Spliced, splice};
 pub use stream::{Framing, Tap};
-pub use table::{CONTROL_NAMES, OTHER, allow_names};
+pub use table::{CONTROL_NAMES, GRPC, OTHER, allow_names};
