@@ -15,7 +15,11 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
         Ok(source) => source,
         Err(error) => return fail(format!("{}: {error}", path.display())),
     };
-    match (config::load(&source, modules), arguments.format) {
+    let loaded = config::load(&source, modules);
+    for warning in loaded.iter().flat_map(|plan| &plan.warnings) {
+        eprintln!("warning: {warning}");
+    }
+    match (loaded, arguments.format) {
         (Ok(plan), Format::Text) if arguments.dump => {
             say(plan.dump().trim_end());
             ExitCode::SUCCESS

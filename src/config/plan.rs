@@ -107,7 +107,7 @@ impl EndpointPlan {
 /// How an https endpoint is believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointTlsPlan {
-    /// PEM file with roots that are trusted for it, too.
+    /// PEM file with the roots that are trusted for it, instead of the system's.
     pub ca: Option<PathBuf>,
     /// The name that is asked for and verified; `None` = the URL's host.
     pub server_name: Option<String>,

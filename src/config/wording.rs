@@ -63,7 +63,11 @@ pub(crate) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n s
 }
 
 fn wrong_value(item: String, unexpected: &str, expected: &str) -> Wording {
-    let found = unexpected.replace("string \"", "\"").replace("integer `", "`").replace("floating point `", "`");
+    let found = match unexpected {
+        "map" => "a mapping".into(),
+        "sequence" => "a list".into(),
+        other => other.replace("string \"", "\"").replace("integer `", "`").replace("floating point `", "`"),
+    };
     let bare = found.trim_matches(['"', '`']);
     let unit = expected.contains("with a unit") && !bare.is_empty() && bare.chars().all(|sign| sign.is_ascii_digit());
     let hint = unit.then(|| {

@@ -16,7 +16,7 @@ mod target;
 mod tls;
 mod url;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::known::Known;
 use crate::config::diagnostic::Diagnostic;
@@ -191,7 +191,8 @@ fn is_missing(text: &Document<'_>, at: &[String], key: &str) -> bool {
 
 /// Completes the finding of a name that is unknown: what there is (`what`, if there is nothing), and what is nearest.
 fn near<'n>(finding: &mut Diagnostic, name: &str, known: impl Iterator<Item = &'n str>, what: &str) {
-    let known: Vec<&str> = known.collect();
+    let mut seen = BTreeSet::new();
+    let known: Vec<&str> = known.filter(|name| seen.insert(*name)).collect();
     finding.found = Some(name.into());
     finding.allowed = Some(if known.is_empty() { what.into() } else { known.join(", ") });
     finding.hint = did_you_mean(name, known);

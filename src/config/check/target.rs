@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::known::Known;
 use super::{below, near, range};
+use crate::config::diagnostic::Diagnostic;
 use crate::config::document::Document;
 use crate::config::places::Path;
 use crate::config::plan::{ClientsPlan, PoolPlan};
@@ -24,7 +25,13 @@ pub(super) fn pools(text: &mut Document<'_>, at: &Path, yaml: &Route, known: &Kn
             }
             return None;
         }
-        Some(PoolChoice::One(name)) => return find(text, &pool_at, name, known).map(|pool| vec![(pool, 1)]),
+        Some(PoolChoice::One(name)) => {
+            let found = position(name, known);
+            if found.is_none() && !known.is_damaged(&["pools", name]) {
+                unknown(text.at(&pool_at, String::new()), &pool_at, name, known);
+            }
+            return found.map(|pool| vec![(pool, 1)]);
+        }
         Some(PoolChoice::Split(weights)) => &weights.0,
     };
     for (name, weight) in weights.iter().filter(|(_, weight)| *weight > MOST_WEIGHT) {
@@ -37,18 +44,23 @@ pub(super) fn pools(text: &mut Document<'_>, at: &Path, yaml: &Route, known: &Kn
     }
     let mut found = Vec::new();
     for (name, weight) in weights {
-        found.extend(find(text, &below(&pool_at, name), name, known).map(|pool| (pool, *weight)));
+        let weight_at = below(&pool_at, name);
+        match position(name, known) {
+            Some(pool) => found.push((pool, *weight)),
+            None if known.is_damaged(&["pools", name]) => {}
+            None => unknown(text.at_key(&weight_at, String::new()), &weight_at, name, known),
+        }
     }
     Some(found).filter(|found| !found.is_empty())
 }
 
-fn find(text: &mut Document<'_>, at: &Path, name: &str, known: &Known<'_>) -> Option<usize> {
-    let found = known.pools.iter().position(|pool| *pool.name == *name);
-    if found.is_none() && !known.is_damaged(&["pools", name]) {
-        let finding = text.at_key(at, format!("{} names no pool: there is no `{name}`", item(at)));
-        near(finding, name, known.pools.iter().map(|pool| &*pool.name), "the name of a pool");
-    }
-    found
+fn position(name: &str, known: &Known<'_>) -> Option<usize> {
+    known.pools.iter().position(|pool| *pool.name == *name)
+}
+
+fn unknown(finding: &mut Diagnostic, at: &Path, name: &str, known: &Known<'_>) {
+    finding.message = format!("{} names no pool: there is no `{name}`", item(at));
+    near(finding, name, known.pools.iter().map(|pool| &*pool.name), "the name of a pool");
 }
 
 fn pool_names(known: &Known<'_>) -> String {

@@ -48,7 +48,7 @@ impl Engine {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EndpointTls {
-    /// A PEM file with roots to trust for it, beside the system's.
+    /// A PEM file with the roots to trust for it, instead of the system's.
     pub ca: Option<String>,
     /// The name to ask for and to verify. Default: the URL's host.
     pub server_name: Option<String>,

@@ -73,10 +73,13 @@ pub enum OneOrMany<T> {
 pub trait OneOrManyOf {
     /// Both forms in words, for errors.
     const FORM: &'static str;
+    /// True if an item is a mapping, false if it is a text.
+    const MAPPING: bool;
 }
 
 impl OneOrManyOf for String {
     const FORM: &'static str = "a name, or a list of names";
+    const MAPPING: bool = false;
 }
 
 impl<'de, T: Deserialize<'de> + OneOrManyOf> Deserialize<'de> for OneOrMany<T> {
@@ -95,8 +98,11 @@ impl<'de, T: Deserialize<'de> + OneOrManyOf> Visitor<'de> for ItemOrList<T> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany<T>, E> {
-        let item = T::deserialize(text.into_deserializer());
-        item.map(OneOrMany::One).map_err(|_: E| E::invalid_type(Unexpected::Str(text), &self))
+        if T::MAPPING {
+            Err(E::invalid_type(Unexpected::Str(text), &self))
+        } else {
+            T::deserialize(text.into_deserializer()).map(OneOrMany::One)
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<OneOrMany<T>, A::Error> {
@@ -104,7 +110,11 @@ impl<'de, T: Deserialize<'de> + OneOrManyOf> Visitor<'de> for ItemOrList<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
+        if T::MAPPING {
+            T::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
+        } else {
+            Err(A::Error::invalid_type(Unexpected::Map, &self))
+        }
     }
 }
 

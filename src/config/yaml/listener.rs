@@ -43,6 +43,7 @@ pub struct Cert {
 
 impl OneOrManyOf for Cert {
     const FORM: &'static str = "a mapping with cert and key, or a list of such mappings";
+    const MAPPING: bool = true;
 }
 
 /// Client keys.
