@@ -19,6 +19,7 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 pub async fn serve_connection(
     proxy: &Arc<HttpProxy<Proxy>>,
     gateway: &Arc<Gateway>,
+    _listening: &Arc<crate::listeners::Listening>,
     mut stream: Stream,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
