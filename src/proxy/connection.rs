@@ -8,12 +8,16 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::ctx::End;
 use super::gate::refusal::Refusal;
 use super::gate::{Gate, HeaderLimits};
+use super::visit::{Carried, Visit};
 use super::{Gateway, Proxy};
+use crate::edge::connections::{REFUSAL, REFUSAL_H2};
+use crate::listeners::Listening;
 use crate::observe::access_log::Line;
 
 /// How long an idle connection is kept, in seconds.
@@ -23,7 +27,7 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 pub async fn serve_connection(
     proxy: &Arc<HttpProxy<Proxy>>,
     gateway: &Arc<Gateway>,
-    _listening: &Arc<crate::listeners::Listening>,
+    listening: &Arc<Listening>,
     mut stream: Stream,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
@@ -31,17 +35,24 @@ pub async fn serve_connection(
         let snapshot = gateway.snapshot.load();
         HeaderLimits { deadline: snapshot.plan.timeouts.header, bytes: snapshot.plan.limits.header as usize }
     };
-    let by_tls = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-    let h2c = proxy.server_options().is_some_and(|options| options.h2c) && stream.get_ssl_digest().is_none();
-    if by_tls || h2c && speaks_h2(&mut stream, limits.deadline).await? {
-        return ServerApp::process_new(proxy, stream, shutdown).await;
+    let negotiated_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+    let Some(open) = listening.connections.admit() else {
+        return refuse(stream, negotiated_h2).await;
+    };
+    let by_tls = stream.get_ssl_digest().is_some();
+    let h2c = proxy.server_options().is_some_and(|options| options.h2c) && !by_tls;
+    let is_h2 = negotiated_h2 || h2c && speaks_h2(&mut stream, limits.deadline).await?;
+    let peer = stream.get_socket_digest().and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+    let visit = Visit { listener: listening.name.clone(), peer, by_tls, open }.into_digest().ok()?;
+    if is_h2 {
+        return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
     }
     let (told, socket) = (gateway.clone(), stream.get_socket_digest());
     let on_refusal = Arc::new(move |refusal: Refusal, path: &str| {
         let client = socket.as_ref().and_then(|socket| Some(socket.peer_addr()?.to_string()));
         tell(&told, client, refusal, path);
     });
-    let mut session = ServerSession::new_http1(Box::new(Gate::new(stream, limits, on_refusal)));
+    let mut session = ServerSession::new_http1(Box::new(Gate::new(stream, visit, limits, on_refusal)));
     // Pingora's timer, too, runs while a header is awaited; the gate's own must come first
     let patience = KEEP_ALIVE_SECONDS.max(limits.deadline.as_secs() + 2);
     session.set_keepalive(if *shutdown.borrow() { None } else { Some(patience) });
@@ -57,6 +68,20 @@ pub async fn serve_connection(
         session.set_keepalive(Some(patience));
     }
 }
+
+/// Tells a connection beyond the listener's limit so, and closes it.
+async fn refuse(mut stream: Stream, is_h2: bool) -> Option<Stream> {
+    let words = if is_h2 { REFUSAL_H2 } else { REFUSAL };
+    let told = async {
+        let _ = stream.write_all(words).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = timeout(PARTING, told).await;
+    None
+}
+
+/// How long a refused connection may take to be told.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Counts and logs a request that the gate refused: no other phase sees it.
 fn tell(gateway: &Gateway, client: Option<String>, refusal: Refusal, path: &str) {

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pingora::protocols::Stream;
+use pingora::protocols::raw_connect::ProxyDigest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -47,6 +48,7 @@ pub type OnRefusal = Arc<dyn Fn(Refusal, &str) + Send + Sync>;
 /// A connection that shows one request at a time.
 pub struct Gate {
     inner: Stream,
+    visit: Arc<ProxyDigest>,
     limits: HeaderLimits,
     on_refusal: OnRefusal,
     state: State,
@@ -92,10 +94,11 @@ impl From<Progress> for Option<State> {
 }
 
 impl Gate {
-    /// Guards `inner`. Call [`Gate::next_request`] before each request after the first.
-    pub fn new(inner: Stream, limits: HeaderLimits, on_refusal: OnRefusal) -> Gate {
+    /// Guards `inner`, which carries `visit`. Call [`Gate::next_request`] before each request after the first.
+    pub fn new(inner: Stream, visit: Arc<ProxyDigest>, limits: HeaderLimits, on_refusal: OnRefusal) -> Gate {
         Gate {
             inner,
+            visit,
             limits,
             on_refusal,
             state: State::Header,

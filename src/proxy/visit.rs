@@ -31,7 +31,7 @@ pub struct Visit {
     /// It came over TLS.
     pub by_tls: bool,
     /// Its place among the listener's connections.
-    pub open: Option<Open>,
+    pub open: Open,
 }
 
 impl Visit {
