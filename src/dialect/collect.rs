@@ -49,6 +49,8 @@ enum Field {
 pub(super) struct Collector {
     pub(super) fields: Fields,
     pub(super) name: Option<ModelToken>,
+    /// Where a `null` or an empty string stands for the model.
+    pub(super) blank_model: Option<Range<usize>>,
     takes_name: bool,
     seen_model: bool,
     seen_name: bool,
@@ -84,6 +86,7 @@ impl Collector {
             self.top = self.top_field(&unescape(raw).ok_or(FieldError::BadKey)?)?;
             self.sub = Field::Other;
             self.media = false;
+            self.forget(self.top);
         } else if self.top == Field::Prompt {
             self.media = MEDIA.contains(&raw);
         } else if depth == 2 {
@@ -94,8 +97,20 @@ impl Collector {
                 (Field::Options, key) => RUNNER.iter().position(|o| *o == key).map_or(Field::Other, Field::Runner),
                 _ => Field::Other,
             };
+            self.forget(self.sub);
         }
         Ok(())
+    }
+
+    /// Of a key that stands twice the last one counts, also if its value is worth nothing.
+    fn forget(&mut self, field: Field) {
+        match field {
+            Field::Stream => self.fields.stream = None,
+            Field::KeepAlive => self.fields.keep_alive = None,
+            Field::StreamOptions | Field::IncludeUsage => self.fields.include_usage = false,
+            Field::Runner(place) => self.runner[place] = None,
+            _ => {}
+        }
     }
 
     fn top_field(&mut self, key: &str) -> Result<Field, FieldError> {
@@ -124,8 +139,9 @@ impl Collector {
     fn text(&mut self, raw: Option<&[u8]>, token: Range<usize>, depth: u32) -> Result<(), FieldError> {
         match self.field(depth) {
             field @ (Field::Model | Field::Name) => {
-                let model = model_token(raw, token)?;
+                let model = model_token(raw, token.clone())?;
                 if field == Field::Model {
+                    self.blank_model = model.is_none().then_some(token);
                     self.fields.model = model;
                 } else {
                     self.name = model;
@@ -140,10 +156,11 @@ impl Collector {
         Ok(())
     }
 
-    fn scalar(&mut self, raw: Option<&[u8]>, depth: u32) -> Result<(), FieldError> {
+    fn scalar(&mut self, raw: Option<&[u8]>, start: usize, depth: u32) -> Result<(), FieldError> {
         let text = raw.and_then(|raw| std::str::from_utf8(raw).ok()).unwrap_or("");
         match self.field(depth) {
             Field::Model | Field::Name if text != "null" => return Err(FieldError::ModelNotString),
+            Field::Model => self.blank_model = Some(start..start + "null".len()),
             Field::Stream => self.fields.stream = text.parse().ok(),
             Field::IncludeUsage => self.fields.include_usage = text == "true",
             Field::KeepAlive => self.fields.keep_alive = (text != "null").then(|| text.to_owned()),
@@ -172,7 +189,7 @@ impl Sink for Collector {
         match event {
             Event::Key { raw, depth } => self.key(raw, depth),
             Event::Text { raw, token, depth } => self.text(raw, token, depth),
-            Event::Scalar { raw, depth } => self.scalar(raw, depth),
+            Event::Scalar { raw, start, depth } => self.scalar(raw, start, depth),
             Event::Open { depth } if matches!(self.field(depth), Field::Model | Field::Name) => {
                 Err(FieldError::ModelNotString)
             }

@@ -142,6 +142,13 @@ impl Scanner {
     }
 }
 
+/// Where a body has a `null` or an empty string for its model.
+pub(super) fn blank_model(body: &[u8]) -> Option<Range<usize>> {
+    let mut scanner = Scanner::new("");
+    scanner.push(body).ok()?;
+    scanner.found.blank_model
+}
+
 /// Scans a body that is there as a whole.
 pub fn scan(path: &str, body: &[u8]) -> Result<Fields, FieldError> {
     let mut scanner = Scanner::new(path);

@@ -11,7 +11,7 @@ mod skip;
 use std::ops::Range;
 
 use self::number::Number;
-use self::skip::plain_run;
+use self::skip::{has_control, plain_run};
 use super::fields::FieldError;
 
 /// Objects and arrays inside one another: more is refused.
@@ -27,8 +27,8 @@ pub(super) enum Event<'a> {
     Open { depth: u32 },
     /// A string value. `raw` (with quotes) is `None` if it is longer than was wanted.
     Text { raw: Option<&'a [u8]>, token: Range<usize>, depth: u32 },
-    /// A number, `true`, `false` or `null`. `raw` is `None` if it is longer than was wanted.
-    Scalar { raw: Option<&'a [u8]>, depth: u32 },
+    /// A number, `true`, `false` or `null` that begins at `start`. `raw` is `None` if it is longer than was wanted.
+    Scalar { raw: Option<&'a [u8]>, start: usize, depth: u32 },
 }
 
 /// Takes the events.
@@ -70,12 +70,14 @@ pub(super) struct Parser {
     token: usize,
     /// Bytes of earlier chunks.
     offset: usize,
+    /// The current chunk has no control characters.
+    clean: bool,
 }
 
 impl Parser {
     /// A parser that expects an object.
     pub(super) fn new() -> Parser {
-        Parser { state: State::Start, depth: 0, objects: 0, kept: Vec::new(), limit: 0, token: 0, offset: 0 }
+        Parser { state: State::Start, depth: 0, objects: 0, kept: Vec::new(), limit: 0, token: 0, offset: 0, clean: false }
     }
 
     /// Bytes taken so far.
@@ -96,6 +98,7 @@ impl Parser {
     /// Takes the next bytes of the body.
     pub(super) fn push<S: Sink>(&mut self, chunk: &[u8], sink: &mut S) -> Result<(), FieldError> {
         let mut at = 0;
+        self.clean = !has_control(chunk);
         while at < chunk.len() {
             match self.state {
                 State::Text { key } => at += self.text(&chunk[at..], at, key, sink)?,
@@ -179,7 +182,7 @@ impl Parser {
     fn text<S: Sink>(&mut self, rest: &[u8], at: usize, key: bool, sink: &mut S) -> Result<usize, FieldError> {
         let mut taken = 0;
         loop {
-            let plain = plain_run(&rest[taken..]);
+            let plain = plain_run(&rest[taken..], self.clean);
             self.keep(&rest[taken..taken + plain]);
             taken += plain;
             if key && self.kept.len() > MAX_KEY {
@@ -243,7 +246,7 @@ impl Parser {
     fn scalar<S: Sink>(&mut self, sink: &mut S) -> Result<(), FieldError> {
         self.state = State::CommaOrClose;
         let raw = (self.kept.len() <= self.limit).then_some(self.kept.as_slice());
-        sink.event(Event::Scalar { raw, depth: self.depth })
+        sink.event(Event::Scalar { raw, start: self.token, depth: self.depth })
     }
 
     fn open<S: Sink>(&mut self, object: bool, sink: &mut S) -> Result<(), FieldError> {

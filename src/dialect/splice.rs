@@ -32,8 +32,12 @@ pub fn splice(body: &Bytes, range: &Range<usize>, name: &str) -> Spliced {
     Spliced { parts: [body.slice(..start), token(name), body.slice(end..)] }
 }
 
-/// Puts a model into a JSON object that names none, as its first key. A body that is no object stays as it is.
+/// Puts a model into a JSON object that names none: in the place of a `null` or an empty string, else as its first key.
+/// A body that is no object stays as it is.
 pub fn insert(body: &Bytes, name: &str) -> Spliced {
+    if let Some(blank) = super::fields::blank_model(body) {
+        return splice(body, &blank, name);
+    }
     let is_blank = |byte: &u8| byte.is_ascii_whitespace();
     let start = body.iter().position(|byte| !is_blank(byte)).filter(|at| body[*at] == b'{').map(|at| at + 1);
     let Some(start) = start else { return Spliced { parts: [body.clone(), Bytes::new(), Bytes::new()] } };

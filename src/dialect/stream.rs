@@ -173,7 +173,7 @@ impl Tap {
     fn lines(&mut self, chunk: &[u8]) {
         for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match piece.strip_suffix(b"\n") {
-                Some(text) => (text.strip_suffix(b"\r").unwrap_or(text), true),
+                Some(text) => (text, true),
                 None => (piece, false),
             };
             let limit = if self.first_token { LATER_LINE } else { FIRST_LINE };
@@ -189,7 +189,7 @@ impl Tap {
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        // a carriage return that came in a chunk before its line feed is no text
+        // one carriage return before the line feed is no text
         let text = line.strip_suffix(b"\r").unwrap_or(&line);
         let blank = text.is_empty();
         if blank {

@@ -5,6 +5,7 @@
 //! milliseconds. A figure that the engine does not give stays `None`.
 
 use arriero_core::Usage;
+use memchr::memmem;
 use serde_json::Value;
 
 use super::paths::Dialect;
@@ -110,9 +111,10 @@ fn last_object(tail: &[u8], key: &str) -> Option<Value> {
 /// The value at the last place where `key` stands with a value that fits.
 fn last_value(tail: &[u8], key: &str, fits: fn(&Value) -> bool) -> Option<Value> {
     let key = format!("\"{key}\"").into_bytes();
+    let finder = memmem::FinderRev::new(&key);
     let mut end = tail.len();
     for _ in 0..MAX_LOOKS {
-        let place = tail[..end].windows(key.len()).rposition(|window| window[1] == key[1] && window == key)?;
+        let place = finder.rfind(&tail[..end])?;
         let value = tail[place + key.len()..].trim_ascii_start().strip_prefix(b":").and_then(first_value);
         if let Some(value) = value.filter(fits) {
             return Some(value);

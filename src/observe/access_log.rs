@@ -4,6 +4,7 @@
 //! A full buffer drops lines and counts them: the log never holds up the proxy. Keys, bodies and query strings are
 //! never logged.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,7 +28,7 @@ pub struct Line<'a> {
     pub generation: u64,
     /// Client address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub client: Option<Cow<'a, str>>,
     /// Client name, by its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,

@@ -12,7 +12,6 @@ use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
-use super::control::Control;
 use super::ctx::{Ctx, End, Refusal, Travel};
 use super::{Gateway, attempt, clients, facts, local, reply, shim};
 use crate::dialect::errors::ErrorKind;
@@ -128,8 +127,7 @@ async fn examine(
     if ctx.travel != Travel::Held {
         return Ok(()); // Pingora passes it on as it comes
     }
-    let total = ctx.pool_plan().and_then(|pool| pool.timeouts.total);
-    ctx.control = Arc::new(Control::new(total));
+    ctx.control.set_total(ctx.pool_plan().and_then(|pool| pool.timeouts.total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
     Ok(())

@@ -252,8 +252,12 @@ fn framing(ctx: &Ctx, request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&header::EXPECT);
     // A compressed stream could not be watched for its first token and usage.
     request.remove_header(&header::ACCEPT_ENCODING);
-    request.remove_header(&header::CONTENT_LENGTH);
     let length = ctx.control.body_len();
+    let told = request.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if told == Some(length) {
+        return Ok(());
+    }
+    request.remove_header(&header::CONTENT_LENGTH);
     let carries_body = !matches!(request.method, http::Method::GET | http::Method::HEAD | http::Method::OPTIONS);
     if length > 0 || carries_body {
         request.insert_header(header::CONTENT_LENGTH, length)?;

@@ -199,11 +199,11 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Largest buffer reserved on the client's word alone.
-    const TRUST: u64 = 256 * 1024;
+    /// Largest buffer reserved on the client's word alone. Who has sent as much is believed the rest.
+    const TRUST: usize = 256 * 1024;
 
     fn new(announced: Option<u64>) -> Pieces {
-        let announced = announced.unwrap_or(0).min(Pieces::TRUST) as usize;
+        let announced = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         Pieces { first: None, rest: BytesMut::new(), announced, len: 0 }
     }
 
@@ -214,8 +214,11 @@ impl Pieces {
             return;
         }
         if let Some(first) = self.first.take() {
-            self.rest.reserve(self.announced.max(self.len));
+            self.rest.reserve(self.announced.min(Pieces::TRUST).max(self.len));
             self.rest.extend_from_slice(&first);
+        }
+        if self.len > self.rest.capacity() && self.len > Pieces::TRUST {
+            self.rest.reserve(self.announced.max(self.len) - self.rest.len());
         }
         self.rest.extend_from_slice(&piece);
     }

@@ -1,5 +1,6 @@
 //! Who asks: the client's address behind trusted proxies, its name by its key, and what it may use.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use pingora::proxy::Session;
@@ -51,12 +52,11 @@ pub(super) fn refusal(session: &Session, ctx: &Ctx) -> Refusal {
     }
 }
 
-/// As the access log shows it.
-pub(super) fn address_of(session: &Session, client: Option<IpAddr>) -> Option<String> {
-    let peer = session.client_addr();
-    let socket = peer.and_then(|peer| peer.as_inet());
-    match client {
-        Some(client) if socket.is_none_or(|socket| socket.ip().to_canonical() != client) => Some(client.to_string()),
-        _ => peer.map(ToString::to_string),
+/// As the access log shows it: with its port where nobody stands between.
+pub(super) fn address_of<'s>(session: &'s Session, client: Option<IpAddr>) -> Option<Cow<'s, str>> {
+    let visit = Visit::of(session)?;
+    match client.filter(|client| visit.peer != Some(*client)) {
+        Some(client) => Some(client.to_string().into()),
+        None => visit.address.as_deref().map(Cow::Borrowed),
     }
 }

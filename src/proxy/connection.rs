@@ -1,5 +1,6 @@
 //! One accepted connection: HTTP/1 requests one after another behind the [`Gate`], HTTP/2 handed to Pingora.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,16 +43,17 @@ pub async fn serve_connection(
     let by_tls = stream.get_ssl_digest().is_some();
     let h2c = proxy.server_options().is_some_and(|options| options.h2c) && !by_tls;
     let is_h2 = negotiated_h2 || h2c && speaks_h2(&mut stream, limits.deadline).await?;
-    let peer = stream.get_socket_digest().and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
-    let visit = Visit { listener: listening.name.clone(), peer, by_tls, open }.into_digest().ok()?;
+    let socket = stream.get_socket_digest();
+    let address = socket.as_ref().and_then(|socket| socket.peer_addr());
+    let peer = address.and_then(|address| Some(address.as_inet()?.ip().to_canonical()));
+    let address = address.map(|address| address.to_string().into_boxed_str());
+    let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), by_tls, open };
+    let visit = visit.into_digest().ok()?;
     if is_h2 {
         return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
     }
-    let (told, socket) = (gateway.clone(), stream.get_socket_digest());
-    let on_refusal = Arc::new(move |refusal: Refusal, path: &str| {
-        let client = socket.as_ref().and_then(|socket| Some(socket.peer_addr()?.to_string()));
-        tell(&told, client, refusal, path);
-    });
+    let told = gateway.clone();
+    let on_refusal = Arc::new(move |refusal: Refusal, path: &str| tell(&told, address.as_deref(), refusal, path));
     let mut session = ServerSession::new_http1(Box::new(Gate::new(stream, visit, limits, on_refusal)));
     // Pingora's timer, too, runs while a header is awaited; the gate's own must come first
     let patience = KEEP_ALIVE_SECONDS.max(limits.deadline.as_secs() + 2);
@@ -84,14 +86,14 @@ async fn refuse(mut stream: Stream, is_h2: bool) -> Option<Stream> {
 const PARTING: Duration = Duration::from_secs(1);
 
 /// Counts and logs a request that the gate refused: no other phase sees it.
-fn tell(gateway: &Gateway, client: Option<String>, refusal: Refusal, path: &str) {
+fn tell(gateway: &Gateway, client: Option<&str>, refusal: Refusal, path: &str) {
     let end = if refusal.status == 408 { End::CLIENT_SLOW } else { End::REFUSED };
     let class = if refusal.status < 500 { "4xx" } else { "5xx" };
     gateway.metrics.requests.with_label_values(&["", "", class, end.0]).inc();
     gateway.log.load().write(&Line {
         time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
         generation: gateway.snapshot.load().generation,
-        client,
+        client: client.map(Cow::Borrowed),
         path,
         status: refusal.status,
         end: end.0,

@@ -38,16 +38,21 @@ pub struct Answer {
 }
 
 impl Control {
-    /// For a request that started now and may take `total` in all.
-    pub fn new(total: Option<Duration>) -> Control {
+    /// For a request that started now.
+    pub fn new() -> Control {
         Control {
             parts: Mutex::default(),
             start: Instant::now(),
             at_ms: AtomicU64::new(0),
             gap_ms: AtomicU64::new(0),
-            total_ms: AtomicU64::new(total.map_or(0, |total| millis(total).max(1))),
+            total_ms: AtomicU64::new(0),
             answer: Mutex::default(),
         }
+    }
+
+    /// The request may take this long in all.
+    pub fn set_total(&self, total: Option<Duration>) {
+        self.total_ms.store(total.map_or(0, |total| millis(total).max(1)), Ordering::Relaxed);
     }
 
     /// The body to send in the next attempt, in up to three parts (the middle one is a replaced model name).

@@ -29,7 +29,7 @@ pub mod reply;
 pub mod shim;
 pub mod visit;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -91,6 +91,9 @@ impl Gateway {
     }
 }
 
+/// What is known of a request that was not looked at yet.
+static NO_FACTS: LazyLock<Arc<RequestFacts>> = LazyLock::new(Arc::default);
+
 /// The gateway as Pingora sees it.
 #[derive(Clone)]
 pub struct Proxy(pub Arc<Gateway>);
@@ -114,7 +117,7 @@ impl ProxyHttp for Proxy {
             path: None,
             model: None,
             model_is_listed: false,
-            facts: Arc::new(RequestFacts::default()),
+            facts: NO_FACTS.clone(),
             body: Bytes::new(),
             held: Held::none(&gateway.budget),
             body_is_broken: false,
@@ -128,7 +131,7 @@ impl ProxyHttp for Proxy {
             connected_to: None,
             reconnected: false,
             replayable: false,
-            control: Arc::new(Control::new(None)),
+            control: Arc::new(Control::new()),
             shim: None,
             first_slot: None,
             slot: None,

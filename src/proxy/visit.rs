@@ -28,6 +28,8 @@ pub struct Visit {
     pub listener: Arc<str>,
     /// The other end; `None` if it is no IP address.
     pub peer: Option<IpAddr>,
+    /// The same with its port, for the log.
+    pub address: Option<Box<str>>,
     /// It came over TLS.
     pub by_tls: bool,
     /// Its place among the listener's connections.
