@@ -77,14 +77,20 @@ fn engine_kind(written: config::EngineKind) -> EngineKind {
 pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
     let _one_at_a_time = gateway.reloading.lock();
     let roots = roots::load(&plan)?;
+    gateway.listeners.check(&plan)?;
     let old = gateway.snapshot.load_full();
     // A file is opened anew even if its path is the same: log rotation renames it and sends SIGHUP.
     if old.plan.access_log != plan.access_log || matches!(plan.access_log, AccessLogPlan::File(_)) {
         gateway.log.store(Arc::new(AccessLog::open(&plan.access_log)?));
     }
-    if old.plan.listeners != plan.listeners || old.plan.admin != plan.admin {
+    let fixed = |plan: &Plan| -> Vec<_> {
+        let listeners = plan.listeners.iter();
+        listeners.map(|is| (is.name.clone(), is.bind, is.h2c, is.tls.is_empty())).collect()
+    };
+    if fixed(&old.plan) != fixed(&plan) || old.plan.admin != plan.admin {
         log::warn!("changed listeners take effect at the next start; everything else is applied");
     }
+    gateway.listeners.change(&plan);
     gateway.budget.set_limit(plan.limits.bodies);
     let fresh = bind(&gateway.herd, plan, roots, Some(&old));
     let generation = fresh.generation;

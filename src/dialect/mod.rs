@@ -7,6 +7,9 @@
 //! | [`fields`] | body bytes -> model, stream, bounds, runner options; refuses ambiguous bodies |
 //! | `collect` | which key means what, under `fields` |
 //! | `json` | the push parser under `fields` |
+//! | [`multipart`] | model and stream in a form with files |
+//! | `form_part` | one part of a form |
+//! | [`query`] | model in a query string |
 //! | [`splice`] | another model name in the original bytes |
 //! | [`top`] | single fields of a body, for keys |
 //! | [`info`] | all of it together, and the facts for a strategy |
@@ -18,10 +21,13 @@
 mod collect;
 pub mod errors;
 pub mod fields;
+mod form_part;
 pub mod info;
 mod json;
 pub mod merge;
+pub mod multipart;
 pub mod paths;
+pub mod query;
 pub mod splice;
 pub mod stream;
 mod table;

@@ -50,6 +50,7 @@ use self::control::Control;
 use self::ctx::{Ctx, End, Travel};
 use self::live::Live;
 use crate::dialect::paths::Dialect;
+use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::{Snapshot, Upstream};
@@ -70,6 +71,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Access log.
     pub log: ArcSwap<AccessLog>,
+    /// The listeners.
+    pub listeners: Listeners,
     /// Requests being served.
     pub live: Arc<Live>,
     /// One reload at a time.
