@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a llama-shaped GGUF model with random weights: the smallest thing that a real llama.cpp server will serve.
 
-The text it generates is noise (bytes, control characters, U+FFFD), tool calls apart; but loading, tokenising, prefill, decode, slots and
-caches are the engine's real ones. Size dials speed: width 64 and 2 layers give 0.5 MB and thousands of tokens a second;
+The text it generates is noise (bytes, control characters, U+FFFD), tool calls apart; but loading, tokenising, prefill,
+decode, slots and caches are the engine's real ones. Size dials speed: width 64 and 2 layers give 0.5 MB and thousands of tokens a second;
 width 512 and 4 layers give 43 MB and a few hundred; width 2048 and 12 layers give 2 GB and human reading speed.
 The same arguments write the same bytes.
 """
