@@ -250,6 +250,6 @@ async fn a_stream_holds_little_memory() {
         streams.push(stream);
     }
     let each = resident().saturating_sub(before) / STREAMS;
-    // a debug build's futures are larger than a release build's; with 64 KiB buffers it would be more still
-    assert!(each <= 96, "{each} KiB for each stream");
+    // a debug build takes more than a release build; 64 KiB more for each would be noticed
+    assert!(each <= 160, "{each} KiB for each stream");
 }
