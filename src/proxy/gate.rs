@@ -318,7 +318,9 @@ impl Gate {
     fn watch_answer(&mut self, bytes: &[u8]) {
         if bytes.starts_with(b"HTTP/1.1 101") {
             self.state = State::Through;
-            self.reader.take().into_iter().for_each(Waker::wake);
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
         }
         // any other answer than an interim one is the refusal of the offer
         self.upgrade = bytes.starts_with(b"HTTP/1.1 1") && !matches!(self.state, State::Through);
