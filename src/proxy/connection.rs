@@ -106,12 +106,12 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// On a clear-text listener that takes both: HTTP/2 by its preface. `None` = the client sent too little in time.
 ///
-/// Peeking waits for as many bytes as it is asked for, and a whole HTTP/1 request can be shorter than the preface: so the
-/// first three bytes, which no method has, are looked at one by one.
+/// Peeking waits for as many bytes as it is asked for, and a whole HTTP/1 request can be shorter than the preface: so it
+/// asks for one more byte while all before are right, and HTTP/1 is known by its first letters.
 async fn speaks_h2(stream: &mut Stream, patience: Duration) -> Option<bool> {
     let whole = async {
         let mut start = [0; H2_PREFACE.len()];
-        for length in [1, 2, 3, H2_PREFACE.len()] {
+        for length in 1..=H2_PREFACE.len() {
             let peeked = stream.try_peek(&mut start[..length]).await.ok()?;
             if !peeked || start[..length] != H2_PREFACE[..length] {
                 return Some(false);
