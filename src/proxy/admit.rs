@@ -202,7 +202,8 @@ async fn read_body(
 
 /// The client left, or its connection broke: nobody is there to be told.
 fn is_gone(error: &pingora::Error) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error)
+    let broke = matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error);
+    broke && !super::gate::is_malformed(error)
 }
 
 fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
