@@ -13,9 +13,12 @@
 //! themselves, [`admin`] shows what goes on.
 
 pub mod admin;
+pub mod bind;
 pub mod config;
 pub mod dialect;
+pub mod edge;
 pub mod engine;
+pub mod listeners;
 pub mod observe;
 pub mod proxy;
 pub mod registry;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{L4BufferSettings, ListenerConfig, TlsAccept};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::proxy::{HttpProxy, http_proxy};
@@ -17,7 +18,8 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::{Service, listening};
 
-use crate::config::Source;
+use crate::config::{ListenerPlan, Source};
+use crate::listeners::Listening;
 use crate::proxy::connection::serve_connection;
 use crate::proxy::{Gateway, Proxy};
 use crate::registry::ModuleEntry;
@@ -68,17 +70,25 @@ impl Service for Main {
         let plain = Arc::new(self.proxy(&gateway, false));
         let h2c = Arc::new(self.proxy(&gateway, true));
         for listener in &snapshot.plan.listeners {
-            let app = App { proxy: if listener.h2c { h2c.clone() } else { plain.clone() }, gateway: gateway.clone() };
+            let Some(listening) = gateway.listeners.get(&listener.name) else { continue };
+            let proxy = if listener.h2c { h2c.clone() } else { plain.clone() };
+            let app = App { proxy, gateway: gateway.clone(), listening: listening.clone() };
             let mut service = listening::Service::new(listener.name.to_string(), app);
-            // Small connection buffers: 28 KiB instead of 85 KiB for each idle connection.
-            let buffer = L4BufferSettings::new(4096, 1460);
-            service.add_listener(ListenerConfig::tcp(listener.bind.to_string()).l4_buffer(buffer));
+            let config = match listener_config(listener, listening) {
+                Ok(config) => config,
+                Err(error) => {
+                    log::error!("listener {}: {error}", listener.name);
+                    continue;
+                }
+            };
+            service.add_listener(config);
             let (fds, shutdown) = (fds.clone(), shutdown.clone());
             tokio::spawn(async move { Service::start_service(&mut service, fds, shutdown, listeners_per_fd).await });
         }
         if let Some(bind) = snapshot.plan.admin {
             tokio::spawn(crate::admin::serve(bind, gateway.clone()));
         }
+        gateway.listeners.watch();
         tokio::spawn(gateway.herd.clone().tick());
         reload::start_watches(&gateway);
         tokio::spawn(reload::on_hangup(gateway.clone(), setup.source, setup.modules));
@@ -110,6 +120,22 @@ impl Main {
     }
 }
 
+/// Address, TLS and buffers of one listener.
+fn listener_config(plan: &ListenerPlan, listening: &Listening) -> pingora::Result<ListenerConfig> {
+    // Small connection buffers: 28 KiB instead of 85 KiB for each idle connection.
+    let config = ListenerConfig::tcp(plan.bind.to_string()).l4_buffer(L4BufferSettings::new(4096, 1460));
+    let Some(certificates) = &listening.certificates else { return Ok(config) };
+    let mut tls = TlsSettings::with_callbacks(Box::new(NoCallbacks))?;
+    tls.set_cert_resolver(certificates.clone());
+    tls.enable_h2();
+    Ok(config.tls(tls))
+}
+
+/// Pingora makes settings without certificate files only together with callbacks.
+struct NoCallbacks;
+
+impl TlsAccept for NoCallbacks {}
+
 /// Waits for the order to stop, then for the last request, then ends the process.
 async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
     while !*shutdown.borrow() {
@@ -134,11 +160,12 @@ fn end_process() {
 struct App {
     proxy: Arc<HttpProxy<Proxy>>,
     gateway: Arc<Gateway>,
+    listening: Arc<Listening>,
 }
 
 #[async_trait]
 impl ServerApp for App {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        serve_connection(&self.proxy, &self.gateway, stream, shutdown).await
+        serve_connection(&self.proxy, &self.gateway, &self.listening, stream, shutdown).await
     }
 }

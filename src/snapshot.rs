@@ -4,13 +4,16 @@
 //! addresses) is not here but in the [`Herd`](crate::upstream::herd::Herd), keyed by identity.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arriero_core::{EndpointId, PoolId, StrategyId};
+use arriero_core::{EndpointId, EndpointSet, Needs, PoolId, StrategyId};
 use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;
+use crate::edge::keys::Keys;
+use crate::upstream::roots::{AllRoots, PeerRoots};
+use crate::observe::handles::RouteSeries;
 use crate::upstream::address::Address;
 
 /// One generation.
@@ -25,14 +28,49 @@ pub struct Snapshot {
     pub pools: Vec<PoolBinding>,
     /// How to reach each endpoint.
     pub upstreams: HashMap<EndpointId, Arc<Upstream>>,
+    /// Root certificates that endpoints name.
+    pub roots: AllRoots,
+    /// Who may ask; `None` = everyone.
+    pub keys: Option<Keys>,
 }
 
 /// What a route's names stand for in the fleet.
 pub struct RouteBinding {
+    /// Its pools, never empty.
+    pub targets: Vec<TargetBinding>,
+    /// What its strategy wants to know of a request.
+    pub needs: Needs,
+    /// Its metrics, from its first request on.
+    pub series: OnceLock<RouteSeries>,
+}
+
+/// One pool of a route.
+pub struct TargetBinding {
+    /// Its place in the plan's pools.
+    pub place: usize,
+    /// Its share of the route's requests.
+    pub weight: u32,
     /// The pool in the fleet.
     pub pool: PoolId,
-    /// The strategy in the fleet.
+    /// The route's strategy there.
     pub strategy: StrategyId,
+    /// The only endpoints that the route uses there; `None` = all.
+    pub among: Option<EndpointSet>,
+}
+
+impl RouteBinding {
+    /// The target of one request, by weight: `random` is any number, its remainder decides.
+    pub fn target_for(&self, random: u64) -> usize {
+        let total: u64 = self.targets.iter().map(|target| u64::from(target.weight)).sum();
+        let mut rest = random.checked_rem(total).unwrap_or(0);
+        for (place, target) in self.targets.iter().enumerate() {
+            match rest.checked_sub(u64::from(target.weight)) {
+                Some(more) => rest = more,
+                None => return place,
+            }
+        }
+        0
+    }
 }
 
 /// A pool's parts in the fleet.
@@ -48,14 +86,16 @@ pub struct PoolBinding {
 pub struct Upstream {
     /// What headers, logs and metrics call it.
     pub name: Arc<str>,
+    /// The same as a header's value, if it can be one.
+    pub name_value: Option<HeaderValue>,
     /// Its configured labels.
     pub labels: BTreeMap<String, String>,
     /// Its socket address, kept fresh.
     pub address: Arc<Address>,
-    /// `https`.
-    pub tls: bool,
-    /// The host name, for SNI and certificate.
-    pub host: String,
+    /// What TLS to it needs; `None` = `http`.
+    pub tls: Option<UpstreamTls>,
+    /// HTTP/2.
+    pub http2: bool,
     /// `Host` header: engines bound to loopback refuse a foreign one.
     pub authority: HeaderValue,
     /// Prefix of every path, without a trailing slash.
@@ -64,6 +104,17 @@ pub struct Upstream {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Timers.
     pub timers: Timers,
+}
+
+/// How an https endpoint is believed.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Asked for (SNI) and verified.
+    pub server_name: String,
+    /// The only roots that are trusted; `None` = the system's.
+    pub roots: Option<Arc<PeerRoots>>,
+    /// Any certificate will do.
+    pub insecure: bool,
 }
 
 /// The timers of one attempt; `None` = off.

@@ -58,13 +58,19 @@ fn yaml_blocks(document: &str) -> Vec<(usize, String)> {
 
 /// Puts the files that a configuration names as its secrets into `folder`.
 fn write_secrets(folder: &Path, config: &str) {
-    for (key, content) in [("api_key_file:", KEY), ("headers_file:", "x-dummy: 1")] {
+    let secrets =
+        [("api_key_file:", KEY), ("headers_file:", "x-dummy: 1"), ("keys_file:", CLIENTS), (" cert:", ""), (" key:", "")];
+    for (key, content) in secrets {
         for rest in config.split(key).skip(1) {
             let name = rest.trim_start().split([',', '}', '\n']).next().unwrap_or_default();
             fs::write(folder.join(name.trim().trim_matches('"')), content).unwrap();
         }
     }
 }
+
+/// A keys file with the clients that the files in `conf/` name.
+const CLIENTS: &str = "nightly:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n\
+    web:fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9\n";
 
 /// `arriero check` over a text, in a folder that holds its secrets.
 fn check(config: &str) -> Output {
@@ -86,7 +92,7 @@ fn assert_good(place: &str, config: &str) {
 fn every_file_in_conf_is_good() {
     let found = files(&Path::new(ROOT).join("conf"), ".yaml");
     let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-    assert!(["home.yaml", "team.yaml"].iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(["home.yaml", "study.yaml", "team.yaml", "vllm.yaml"].iter().all(|name| names.contains(name)), "{names:?}");
     for path in &found {
         assert_good(&path.display().to_string(), &fs::read_to_string(path).unwrap());
     }

@@ -1,6 +1,6 @@
-//! One lab engine in the foreground: `engine [ollama|vllm|openai] [address] [time scale]`, until interrupted.
+//! One lab engine in the foreground: `engine [ollama|vllm|sglang|openai] [address] [time scale]`, until interrupted.
 //!
-//! Serves qwen3:8b, llama3.2:3b and nomic-embed-text (vLLM: qwen3:8b). Prints its URL once it listens.
+//! Serves qwen3:8b, llama3.2:3b and nomic-embed-text (vLLM, SGLang: qwen3:8b). Prints its URL once it listens.
 
 use std::net::SocketAddr;
 
@@ -22,8 +22,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spec = match flavour.as_str() {
         "ollama" => LabSpec::ollama(OllamaSpec::new(models)),
         "vllm" => LabSpec::vllm(VllmSpec::a100_8b(models[..1].to_vec())),
+        "sglang" => LabSpec::sglang(VllmSpec::a100_8b(models[..1].to_vec())),
         "openai" => LabSpec::openai(models, 4),
-        other => return Err(format!("`{other}` is none of ollama, vllm, openai").into()),
+        other => return Err(format!("`{other}` is none of ollama, vllm, sglang, openai").into()),
     };
     let engine = LabEngine::start(LabSpec { listen, time_scale, ..spec }).await?;
     println!("{}", engine.url());

@@ -15,7 +15,11 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
         Ok(source) => source,
         Err(error) => return fail(format!("{}: {error}", path.display())),
     };
-    match (config::load(&source, modules), arguments.format) {
+    let loaded = config::load(&source, modules);
+    for warning in loaded.iter().flat_map(|plan| &plan.warnings) {
+        eprintln!("warning: {warning}");
+    }
+    match (loaded, arguments.format) {
         (Ok(plan), Format::Text) if arguments.dump => {
             say(plan.dump().trim_end());
             ExitCode::SUCCESS
@@ -43,8 +47,9 @@ pub(super) fn check(arguments: &CheckArguments, modules: &[ModuleEntry]) -> Exit
                 count(plan.routes.len(), "route"),
             ));
             for route in &plan.routes {
-                let pool = &plan.pools[route.pool].name;
-                say(format_args!("  {} -> {pool}: {} ({})", route.name, route.balance.module, route.balance.why));
+                let pools: Vec<&str> = route.pools.iter().map(|(pool, _)| plan.pools[*pool].name.as_ref()).collect();
+                let pools = pools.join(" + ");
+                say(format_args!("  {} -> {pools}: {} ({})", route.name, route.balance.module, route.balance.why));
             }
             ExitCode::SUCCESS
         }

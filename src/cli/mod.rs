@@ -37,7 +37,7 @@ enum Command {
     /// Print the JSON Schema of the configuration.
     Schema,
     /// List the balancing modules with their options and defaults.
-    Modules(ModulesArguments),
+    Modules(modules::ModulesArguments),
     /// One simulated engine, for tests and trials.
     #[command(hide = true)]
     Lab(lab::LabArguments),
@@ -86,13 +86,6 @@ struct DemoArguments {
     /// End by itself after so many seconds.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-struct ModulesArguments {
-    /// How to print them.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -10,15 +10,17 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{RunArguments, config_path, fail, read_source};
+use crate::bind::bind;
 use crate::config::{self, Plan, Source};
+use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::proxy::body::BodyBudget;
 use crate::registry::ModuleEntry;
-use crate::reload;
 use crate::server::{self, Setup};
 use crate::upstream::herd::Herd;
+use crate::upstream::roots;
 use crate::upstream::watches::Watches;
 
 pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCode {
@@ -63,13 +65,15 @@ fn from_file(arguments: &RunArguments, modules: &[ModuleEntry]) -> Result<(Plan,
 }
 
 /// The shared state with its first generation applied.
-pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, prometheus::Error> {
+pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, String> {
     let herd = Herd::new(fastrand::u64(..));
-    let metrics = Metrics::new()?;
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let roots = roots::load(&plan)?;
+    let listeners = Listeners::open(&plan)?;
     metrics.generation.set(1);
     metrics.reload_ok.set(1.0);
     let budget = BodyBudget::new(plan.limits.bodies);
-    let snapshot = reload::bind(&herd, plan, None);
+    let snapshot = bind(&herd, plan, roots, None);
     Ok(Arc::new(Gateway {
         snapshot: ArcSwap::from_pointee(snapshot),
         herd,
@@ -77,6 +81,7 @@ pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, promet
         budget,
         metrics,
         log: ArcSwap::from_pointee(log),
+        listeners,
         live: Arc::default(),
         reloading: Mutex::new(()),
     }))

@@ -33,6 +33,7 @@ pub struct Document<'e> {
     env: &'e Env<'e>,
     broken: BTreeSet<Path>,
     findings: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// The steps of a path: `steps(["pools", "home"])`.
@@ -52,6 +53,7 @@ impl<'e> Document<'e> {
             env,
             broken: BTreeSet::new(),
             findings: Vec::new(),
+            warnings: Vec::new(),
         };
         for (path, spot) in document.places.duplicates().to_vec() {
             let key = path.last().map(String::as_str).unwrap_or_default();
@@ -129,6 +131,19 @@ impl<'e> Document<'e> {
         self.push(self.places.key(path), message.into())
     }
 
+    /// Something at the value of a path that is allowed, but should be known.
+    pub fn warn(&mut self, path: &[String], message: impl Into<String>) {
+        self.warnings.push(placed(&self.name, &self.text, self.places.value(path), message));
+    }
+
+    /// What is allowed, but should be known.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Diagnostic> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort_by_key(|warning| (warning.line, warning.column));
+        warnings.dedup();
+        warnings
+    }
+
     /// A finding of a text that this one includes.
     pub(crate) fn adopt(&mut self, finding: Diagnostic) {
         self.findings.push(finding);
@@ -148,6 +163,11 @@ impl<'e> Document<'e> {
     /// True if something at or below the path was left out.
     pub fn is_damaged(&self, path: &[String]) -> bool {
         self.is_broken(path) || self.broken.iter().any(|broken| broken.starts_with(path))
+    }
+
+    /// What was left out.
+    pub(crate) fn broken(&self) -> &BTreeSet<Path> {
+        &self.broken
     }
 
     /// The indices of the list's items that were read, in order.

@@ -3,17 +3,18 @@
 //!
 //! Masked: every header value. A key file stays a file name. `$` is written `$$`, because loading expands variables.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod endpoint;
+mod route;
 
+use std::path::Path;
+
+use endpoint::Endpoint;
+use route::Route;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_yaml::{CommentPosition, Commented};
+use serde_yaml::CommentPosition;
 
-use crate::config::matcher::Glob;
-use crate::config::plan::{
-    AccessLogPlan, BalancePlan, EndpointPlan, EngineKind, HeadersPlan, HealthPlan, Plan, PoolPlan, RoutePlan,
-};
+use crate::config::plan::{AccessLogPlan, HeadersPlan, HealthPlan, ListenerPlan, Plan, PoolPlan};
 use crate::config::units::{Size, Span, SpanOrNone};
 
 impl Plan {
@@ -31,13 +32,9 @@ impl Plan {
 
     fn effective(&self) -> Dump<'_> {
         Dump {
-            listeners: Rows(
-                self.listeners
-                    .iter()
-                    .map(|one| (&*one.name, Bind { bind: one.bind.to_string(), h2c: one.h2c }))
-                    .collect(),
-            ),
-            admin: self.admin.map(|bind| Bind { bind: bind.to_string(), h2c: false }),
+            listeners: Rows(self.listeners.iter().map(|one| (&*one.name, Listener::of(one))).collect()),
+            admin: self.admin.map(|bind| Admin { bind: bind.to_string() }),
+            auth: self.auth.as_ref().map(|auth| Auth { keys_file: file(&auth.file) }),
             pools: Rows(self.pools.iter().map(|pool| (&*pool.name, Pool::of(pool))).collect()),
             routes: self.routes.iter().map(|route| Route::of(route, &self.pools)).collect(),
             headers: Headers::of(self.headers),
@@ -72,15 +69,21 @@ fn text(plain: &str) -> String {
     plain.replace('$', "$$")
 }
 
+fn file(path: &Path) -> String {
+    text(&path.display().to_string())
+}
+
 fn is_empty<T>(list: &[T]) -> bool {
     list.is_empty()
 }
 
 #[derive(Serialize)]
 struct Dump<'p> {
-    listeners: Rows<'p, Bind>,
+    listeners: Rows<'p, Listener>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    admin: Option<Bind>,
+    admin: Option<Admin>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Auth>,
     pools: Rows<'p, Pool<'p>>,
     routes: Vec<Route<'p>>,
     headers: Headers,
@@ -90,10 +93,45 @@ struct Dump<'p> {
 }
 
 #[derive(Serialize)]
-struct Bind {
+struct Listener {
     bind: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     h2c: bool,
+    #[serde(skip_serializing_if = "is_empty")]
+    tls: Vec<Cert>,
+    #[serde(skip_serializing_if = "is_empty")]
+    trusted_proxies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Cert {
+    cert: String,
+    key: String,
+}
+
+impl Listener {
+    fn of(plan: &ListenerPlan) -> Listener {
+        let certs = plan.tls.iter().map(|one| Cert { cert: file(&one.cert), key: file(&one.key) });
+        Listener {
+            bind: plan.bind.to_string(),
+            h2c: plan.h2c,
+            tls: certs.collect(),
+            trusted_proxies: plan.trusted_proxies.iter().map(ToString::to_string).collect(),
+            max_connections: plan.max_connections,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Admin {
+    bind: String,
+}
+
+#[derive(Serialize)]
+struct Auth {
+    keys_file: String,
 }
 
 #[derive(Serialize)]
@@ -122,7 +160,7 @@ impl AccessLog {
         match plan {
             AccessLogPlan::Stdout => AccessLog::Stdout,
             AccessLogPlan::Off => AccessLog::None,
-            AccessLogPlan::File(file) => AccessLog::File(text(&file.display().to_string())),
+            AccessLogPlan::File(path) => AccessLog::File(file(path)),
         }
     }
 }
@@ -196,115 +234,6 @@ impl<'p> Pool<'p> {
                 total: SpanOrNone(plan.timeouts.total),
             },
             poll: plan.poll.map_or("auto".into(), |span| Span(span).to_string()),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Endpoint<'p> {
-    url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    engine: EngineKind,
-    weight: u32,
-    backup: bool,
-    max_in_flight: InFlight,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slots: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vram: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    models: Option<Rows<'p, String>>,
-    load_allowance: Span,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    api_key_file: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<&'p str, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    labels: BTreeMap<&'p str, String>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum InFlight {
-    Cap(u32),
-    Auto(&'static str),
-}
-
-fn models_of(models: &[(Arc<str>, Arc<str>)]) -> Rows<'_, String> {
-    Rows(models.iter().map(|(public, local)| (&**public, text(local))).collect())
-}
-
-impl<'p> Endpoint<'p> {
-    fn of(plan: &'p EndpointPlan) -> Endpoint<'p> {
-        let spec = &plan.spec;
-        Endpoint {
-            url: text(&plan.url),
-            name: (spec.identity == spec.name).then(|| text(&spec.name)),
-            engine: plan.engine,
-            weight: spec.weight,
-            backup: spec.backup,
-            max_in_flight: spec.max_in_flight.map_or(InFlight::Auto("auto"), InFlight::Cap),
-            slots: spec.slots,
-            vram: spec.vram.map(Size),
-            models: spec.models.as_deref().map(models_of),
-            load_allowance: Span(spec.load_allowance),
-            api_key_file: plan.api_key_file.as_deref().map(text),
-            headers: plan.headers.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect(),
-            labels: plan.labels.iter().map(|(name, value)| (name.as_str(), text(value))).collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Route<'p> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(rename = "match", skip_serializing_if = "Match::is_everything")]
-    matches: Match<'p>,
-    pool: &'p str,
-    balance: Commented<BTreeMap<&'static str, &'p serde_json::Value>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    aliases: BTreeMap<&'p str, String>,
-    #[serde(skip_serializing_if = "is_empty")]
-    allow: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    default_model: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Match<'p> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    header: BTreeMap<&'p str, String>,
-}
-
-impl Match<'_> {
-    fn is_everything(&self) -> bool {
-        self.model.is_none() && self.path.is_none() && self.header.is_empty()
-    }
-}
-
-impl<'p> Route<'p> {
-    fn of(plan: &'p RoutePlan, pools: &'p [PoolPlan]) -> Route<'p> {
-        let glob = |glob: &Glob| text(glob.text());
-        let matcher = &plan.matcher;
-        let BalancePlan { module, options, why, .. } = &plan.balance;
-        Route {
-            name: (plan.name == plan.identity).then(|| text(&plan.name)),
-            matches: Match {
-                model: matcher.model.as_ref().map(glob),
-                path: matcher.path.as_ref().map(glob),
-                header: matcher.headers.iter().map(|(name, value)| (name.as_str(), glob(value))).collect(),
-            },
-            pool: pools.get(plan.pool).map_or("", |pool| &pool.name),
-            balance: Commented(BTreeMap::from([(*module, options)]), why.clone()),
-            aliases: plan.aliases.iter().map(|(from, to)| (&**from, text(to))).collect(),
-            allow: plan.allow.iter().copied().collect(),
-            default_model: plan.default_model.as_deref().map(text),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! All given parts must match. A route with a `model` glob never takes a request without a model. In a glob `*` stands
 //! for any text, `/` included, and `?` for one character. Header names are compared without regard to case.
 
+use std::sync::Arc;
+
 use globset::{GlobBuilder, GlobMatcher};
 
 /// Gives a request's header by its name in lower case.
@@ -64,22 +66,26 @@ pub struct Matcher {
     pub path: Option<Glob>,
     /// Over headers: name in lower case, glob.
     pub headers: Vec<(String, Glob)>,
+    /// Names of listeners; `None` = all.
+    pub listeners: Option<Vec<Arc<str>>>,
 }
 
 impl Matcher {
     /// True if the route takes the request. `header` gives a header by its name in lower case.
-    pub fn matches(&self, path: &str, model: Option<&str>, header: HeaderLookup<'_, '_>) -> bool {
-        self.model.as_ref().is_none_or(|glob| model.is_some_and(|model| glob.takes(model)))
+    pub fn matches(&self, listener: &str, path: &str, model: Option<&str>, header: HeaderLookup<'_, '_>) -> bool {
+        self.hears(listener)
+            && self.model.as_ref().is_none_or(|glob| model.is_some_and(|model| glob.takes(model)))
             && self.path.as_ref().is_none_or(|glob| glob.takes(path))
             && self.headers.iter().all(|(name, glob)| header(name).is_some_and(|value| glob.takes(value)))
     }
 
-    /// True if the route takes everything.
-    pub fn is_everything(&self) -> bool {
-        self.model.is_none() && self.path.is_none() && self.headers.is_empty()
+    /// True if the route takes requests of this listener.
+    pub fn hears(&self, listener: &str) -> bool {
+        self.listeners.as_ref().is_none_or(|names| names.iter().any(|name| **name == *listener))
     }
 
-    /// True only if every request that `other` takes is taken here (sound, not complete).
+    /// True only if every request that `other` takes is taken here, were it heard (sound, not complete). Listeners
+    /// are not looked at: ask [`Matcher::hears`] for each of them.
     pub fn covers(&self, other: &Matcher) -> bool {
         let part = |own: &Option<Glob>, other: &Option<Glob>| match (own, other) {
             (None, _) => true,
@@ -97,7 +103,8 @@ impl Matcher {
         let model = self.model.iter().map(|glob| format!("model={}", glob.text));
         let path = self.path.iter().map(|glob| format!("path={}", glob.text));
         let headers = self.headers.iter().map(|(name, glob)| format!("{name}={}", glob.text));
-        let parts: Vec<String> = model.chain(path).chain(headers).collect();
+        let listeners = self.listeners.iter().map(|names| format!("listener={}", names.join("|")));
+        let parts: Vec<String> = listeners.chain(model).chain(path).chain(headers).collect();
         if parts.is_empty() { "everything".into() } else { parts.join(" ") }
     }
 }
@@ -139,13 +146,15 @@ mod tests {
             model: Some(glob("llama-*")),
             path: Some(glob("/v1/*")),
             headers: vec![("x-tier".into(), glob("batch"))],
+            listeners: Some(vec!["edge".into()]),
         };
         let batch = |name: &str| (name == "x-tier").then_some("batch");
-        assert!(matcher.matches("/v1/chat/completions", Some("llama-3"), &batch));
-        assert!(!matcher.matches("/v1/chat/completions", None, &batch));
-        assert!(!matcher.matches("/api/chat", Some("llama-3"), &batch));
-        assert!(!matcher.matches("/v1/chat/completions", Some("llama-3"), &|_| None));
-        assert_eq!(matcher.describe(), "model=llama-* path=/v1/* x-tier=batch");
+        assert!(matcher.matches("edge", "/v1/chat/completions", Some("llama-3"), &batch));
+        assert!(!matcher.matches("edge", "/v1/chat/completions", None, &batch));
+        assert!(!matcher.matches("edge", "/api/chat", Some("llama-3"), &batch));
+        assert!(!matcher.matches("edge", "/v1/chat/completions", Some("llama-3"), &|_| None));
+        assert!(!matcher.matches("other", "/v1/chat/completions", Some("llama-3"), &batch));
+        assert_eq!(matcher.describe(), "listener=edge model=llama-* path=/v1/* x-tier=batch");
     }
 
     #[test]

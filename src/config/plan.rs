@@ -2,19 +2,23 @@
 //!
 //! Times are [`Duration`]s, sizes are bytes; `None` always means what YAML calls `none`, `auto` or off.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+pub mod defaults;
+mod listener;
+mod route;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::Strategy;
 use arriero_core::endpoint::EndpointSpec;
 
-use crate::config::matcher::Matcher;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::secret::Secret;
 pub use crate::config::yaml::Engine as EngineKind;
+pub use listener::{AuthPlan, CertPlan, ClientKey, ListenerPlan};
+pub use route::{BalancePlan, BuildStrategy, ClientsPlan, RoutePlan};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// Where the admin listener is, if it is on.
     pub admin: Option<SocketAddr>,
+    /// Who may ask; `None` = everyone.
+    pub auth: Option<AuthPlan>,
     /// Pools, in the file's order. A route names its pool by its place here.
     pub pools: Vec<PoolPlan>,
     /// Routes: the first that matches wins.
@@ -35,17 +41,8 @@ pub struct Plan {
     pub timeouts: ClientTimeoutsPlan,
     /// Where the access log goes.
     pub access_log: AccessLogPlan,
-}
-
-/// One listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerPlan {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its address; port 0 = any free one.
-    pub bind: SocketAddr,
-    /// HTTP/2 without TLS is taken too.
-    pub h2c: bool,
+    /// What is allowed, but should be known: for `check` and for the log at the start.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// One pool.
@@ -76,6 +73,12 @@ pub struct EndpointPlan {
     pub url: Arc<str>,
     /// True for https.
     pub tls: bool,
+    /// What else TLS to it needs; of no meaning without `tls`.
+    pub tls_options: EndpointTlsPlan,
+    /// HTTP/2: by ALPN with `tls`, else by prior knowledge.
+    pub http2: bool,
+    /// The longest that a resolved address is trusted.
+    pub resolve: Duration,
     /// Host name or address, lower case; an IPv6 address without its brackets.
     pub host: String,
     /// Port; 80 or 443 unless written.
@@ -90,8 +93,26 @@ pub struct EndpointPlan {
     pub api_key: Option<Secret>,
     /// The file that the key came from, as written.
     pub api_key_file: Option<String>,
-    /// Labels for logs and metrics.
+    /// Labels for logs, metrics and a route's `where`.
     pub labels: BTreeMap<String, String>,
+}
+
+impl EndpointPlan {
+    /// True if it has all these labels.
+    pub fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
+        wanted.iter().all(|(label, value)| self.labels.get(label) == Some(value))
+    }
+}
+
+/// How an https endpoint is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointTlsPlan {
+    /// PEM file with the roots that are trusted for it, instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// The name that is asked for and verified; `None` = the URL's host.
+    pub server_name: Option<String>,
+    /// Its certificate is not verified.
+    pub insecure: bool,
 }
 
 /// Active health checks.
@@ -129,49 +150,6 @@ pub struct PoolTimeoutsPlan {
     pub between_chunks: Option<Duration>,
     /// For the whole request.
     pub total: Option<Duration>,
-}
-
-/// One route.
-#[derive(Clone, Debug)]
-pub struct RoutePlan {
-    /// Its name: the configured one, else its match in words.
-    pub name: Arc<str>,
-    /// Its identity over reloads: the configured name, else a hash of its match.
-    pub identity: Arc<str>,
-    /// What it takes.
-    pub matcher: Matcher,
-    /// Its pool's place in [`Plan::pools`].
-    pub pool: usize,
-    /// How an endpoint is chosen.
-    pub balance: BalancePlan,
-    /// Model names that clients use -> the names that endpoints know.
-    pub aliases: BTreeMap<Arc<str>, Arc<str>>,
-    /// Families of engine control endpoints that are let through; names of [`crate::dialect::allow_names`].
-    pub allow: BTreeSet<&'static str>,
-    /// The model of a request that names none.
-    pub default_model: Option<Arc<str>>,
-}
-
-/// Makes a new strategy, as often as it is asked.
-pub type BuildStrategy = Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>;
-
-/// A module with its options.
-#[derive(Clone)]
-pub struct BalancePlan {
-    /// The module's name.
-    pub module: &'static str,
-    /// Its options, defaults filled: equal options of an equal module are the same strategy.
-    pub options: serde_json::Value,
-    /// Makes the strategy.
-    pub build: BuildStrategy,
-    /// Why this module: `configured`, or what `auto` saw in the pool.
-    pub why: String,
-}
-
-impl fmt::Debug for BalancePlan {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} {} ({})", self.module, self.options, self.why)
-    }
 }
 
 /// Which headers tell clients what was decided.
@@ -214,40 +192,4 @@ pub enum AccessLogPlan {
     Off,
     /// Appended to a file.
     File(PathBuf),
-}
-
-/// Every default, in one place; the documentation of the YAML repeats them.
-pub mod defaults {
-    use std::time::Duration;
-
-    use super::{ClientTimeoutsPlan, HeadersPlan, HealthPlan, LimitsPlan, PoolTimeoutsPlan, QueuePlan};
-
-    /// `admin: {}`.
-    pub const ADMIN: &str = "127.0.0.1:9901";
-    /// `run --to URL`.
-    pub const LISTEN: &str = "127.0.0.1:11434";
-    /// Further attempts after the first.
-    pub const RETRIES: u32 = 2;
-    /// An endpoint's weight.
-    pub const WEIGHT: u32 = 1;
-    /// Active health checks.
-    pub const HEALTH: HealthPlan =
-        HealthPlan { every: Duration::from_secs(2), timeout: Duration::from_secs(2), rise: 2, fall: 3 };
-    /// The waiting queue.
-    pub const QUEUE: QueuePlan =
-        QueuePlan { max_requests: 1000, max_bytes: 256 << 20, timeout: Duration::from_secs(60) };
-    /// Timeouts towards engines.
-    pub const TIMEOUTS: PoolTimeoutsPlan = PoolTimeoutsPlan {
-        connect: Duration::from_secs(1),
-        first_byte: Some(Duration::from_secs(300)),
-        between_chunks: Some(Duration::from_secs(120)),
-        total: None,
-    };
-    /// Headers on answers.
-    pub const HEADERS: HeadersPlan = HeadersPlan { endpoint: true, route: true, reason: false };
-    /// Bounds on memory.
-    pub const LIMITS: LimitsPlan = LimitsPlan { body: 32 << 20, bodies: 1 << 30, header: 64 << 10 };
-    /// Timeouts towards clients.
-    pub const CLIENT_TIMEOUTS: ClientTimeoutsPlan =
-        ClientTimeoutsPlan { header: Duration::from_secs(10), client_stall: Duration::from_secs(60) };
 }

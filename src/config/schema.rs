@@ -12,7 +12,10 @@ use crate::registry::ModuleEntry;
 /// The schema (draft 2020-12) for editors: completion, help, checks while typing.
 pub fn schema(modules: &[ModuleEntry]) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let names: Vec<&str> = modules.iter().map(|module| module.name).chain(["auto"]).collect();
+    let mut names: Vec<&str> = modules.iter().map(|module| module.name).collect();
+    if !names.contains(&"auto") {
+        names.push("auto");
+    }
     let mut forms = vec![json!({ "enum": names })];
     for module in modules {
         forms.push(json!({

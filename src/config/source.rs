@@ -49,7 +49,8 @@ pub fn load(source: &Source, modules: &[ModuleEntry]) -> Result<Plan, Vec<Diagno
         parts.main = main;
         include(&mut parts, &mut texts, source, &env);
     }
-    let plan = check(parts, &mut texts, modules);
+    let mut plan = check(parts, &mut texts, modules);
+    plan.warnings = texts.iter_mut().flat_map(Document::take_warnings).collect();
     let findings: Vec<Diagnostic> = texts.into_iter().flat_map(Document::into_findings).collect();
     if findings.is_empty() { Ok(plan) } else { Err(findings) }
 }

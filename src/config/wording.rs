@@ -18,6 +18,7 @@ pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
         Error::SerdeUnknownField { field, expected, .. } => Wording {
             message: format!("unknown key `{field}`{}", within(path)),
             allowed: Some(if expected.is_empty() { "no keys".into() } else { expected.join(", ") }),
+            hint: did_you_mean(field, expected.iter().copied()),
             ..Wording::default()
         },
         Error::SerdeMissingField { field, .. } => {
@@ -27,6 +28,7 @@ pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
             message: format!("{item} cannot be `{variant}`"),
             found: Some(variant.clone()),
             allowed: Some(expected.join(", ")),
+            hint: did_you_mean(variant, expected.iter().copied()),
             ..Wording::default()
         },
         Error::SerdeInvalidType { unexpected, expected, .. }
@@ -50,8 +52,22 @@ pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
     }
 }
 
+/// The name nearest to a misspelt one, if one is near: transposed, missing or wrong letters, `-` and `_` alike.
+pub(crate) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    let plain = |name: &str| name.to_lowercase().replace('_', "-");
+    let name = plain(name);
+    let near = |other: &str| strsim::normalized_damerau_levenshtein(&name, &plain(other));
+    let likeness = known.into_iter().map(|other| (near(other), other));
+    let (likeness, best) = likeness.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (likeness >= 0.6).then(|| format!("did you mean `{best}`?"))
+}
+
 fn wrong_value(item: String, unexpected: &str, expected: &str) -> Wording {
-    let found = unexpected.replace("string \"", "\"").replace("integer `", "`").replace("floating point `", "`");
+    let found = match unexpected {
+        "map" => "a mapping".into(),
+        "sequence" => "a list".into(),
+        other => other.replace("string \"", "\"").replace("integer `", "`").replace("floating point `", "`"),
+    };
     let bare = found.trim_matches(['"', '`']);
     let unit = expected.contains("with a unit") && !bare.is_empty() && bare.chars().all(|sign| sign.is_ascii_digit());
     let hint = unit.then(|| {

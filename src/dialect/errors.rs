@@ -41,6 +41,8 @@ pub enum ErrorKind {
     RequestTimeout,
     /// 413: the body is over the limit.
     TooLarge,
+    /// 426: a WebSocket is expected.
+    UpgradeRequired,
     /// 429: too many requests, or a full queue.
     TooManyRequests,
     /// 431: the header is over the limit.
@@ -66,6 +68,7 @@ impl ErrorKind {
             ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -88,6 +91,7 @@ impl ErrorKind {
             ErrorKind::MethodNotAllowed => "method_not_allowed",
             ErrorKind::RequestTimeout => "request_timeout",
             ErrorKind::TooLarge => "request_too_large",
+            ErrorKind::UpgradeRequired => "upgrade_required",
             ErrorKind::TooManyRequests => "rate_limit_exceeded",
             ErrorKind::HeaderTooLarge => "header_too_large",
             ErrorKind::Internal => "internal_error",

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use super::errors::ErrorKind;
 use super::fields::{Fields, ModelToken};
 use super::paths::{Classified, Dialect, EndpointKind, classify};
-use super::table::OTHER;
+use super::table::{GRPC, OTHER};
 
 /// What is known of a request: of its head at once, of its body once [`RequestInfo::fields`] is filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,10 @@ pub struct RequestInfo {
 impl RequestInfo {
     /// Judges a request by its head.
     pub fn of_head(method: &Method, path: &str, headers: &HeaderMap) -> RequestInfo {
-        let Classified { kind, path, tricky } = classify(method, path);
+        let Classified { mut kind, path, tricky } = classify(method, path);
+        if kind == EndpointKind::Other && is_grpc(method, headers) {
+            kind = EndpointKind::Grpc;
+        }
         RequestInfo { dialect: Dialect::of(&path, headers), kind, path, tricky, fields: Fields::default() }
     }
 
@@ -37,6 +40,7 @@ impl RequestInfo {
         match self.kind {
             EndpointKind::Route(class) => class,
             EndpointKind::Stateful => PathClass::Responses,
+            EndpointKind::Realtime => PathClass::Media,
             _ if self.dialect == Dialect::Ollama => PathClass::Ollama,
             _ => PathClass::Other,
         }
@@ -97,6 +101,9 @@ impl RequestInfo {
             EndpointKind::Control(_) | EndpointKind::Malformed if self.tricky => {
                 Some((ErrorKind::InvalidRequest, "the path is written in a way that engines may misread".to_owned()))
             }
+            EndpointKind::Grpc if !allows(GRPC) => {
+                Some((ErrorKind::NotFound, "gRPC is closed; a route opens it with `allow: [grpc]`".to_owned()))
+            }
             EndpointKind::Other if !allows(OTHER) => Some((
                 ErrorKind::NotFound,
                 format!("no endpoint {}; a route opens it with `allow: [other]`", self.path),
@@ -117,6 +124,11 @@ impl RequestInfo {
         facts.body_bytes = self.fields.body_bytes;
         facts
     }
+}
+
+fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    *method == Method::POST && content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]

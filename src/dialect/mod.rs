@@ -7,7 +7,11 @@
 //! | [`fields`] | body bytes -> model, stream, bounds, runner options; refuses ambiguous bodies |
 //! | `collect` | which key means what, under `fields` |
 //! | `json` | the push parser under `fields` |
+//! | [`multipart`] | model and stream in a form with files |
+//! | `form_part` | one part of a form |
+//! | [`query`] | model in a query string |
 //! | [`splice`] | another model name in the original bytes |
+//! | [`top`] | single fields of a body, for keys |
 //! | [`info`] | all of it together, and the facts for a strategy |
 //! | [`stream`] | answer bytes in passing -> first token, usage; the error event that ends a broken stream |
 //! | `usage` | what an answer's last bytes tell about its cost |
@@ -17,13 +21,17 @@
 mod collect;
 pub mod errors;
 pub mod fields;
+mod form_part;
 pub mod info;
 mod json;
 pub mod merge;
+pub mod multipart;
 pub mod paths;
+pub mod query;
 pub mod splice;
 pub mod stream;
 mod table;
+pub mod top;
 mod usage;
 
 pub use errors::{ErrorKind, error_body};
@@ -32,4 +40,4 @@ pub use info::RequestInfo;
 pub use paths::{Classified, Dialect, EndpointKind, Local, Merge, classify};
 pub use splice::{Spliced, splice};
 pub use stream::{Framing, Tap};
-pub use table::{CONTROL_NAMES, OTHER, allow_names};
+pub use table::{CONTROL_NAMES, GRPC, OTHER, allow_names};

@@ -73,10 +73,17 @@ pub enum Local {
     Options,
 }
 
+impl Local {
+    /// The answer names engines or models.
+    pub fn tells_of_engines(self) -> bool {
+        self == Local::ApiHealth
+    }
+}
+
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointKind {
-    /// Goes to an engine, chosen by the model in its JSON body.
+    /// Goes to an engine, chosen by the model in its body.
     Route(PathClass),
     /// Answered from the lists of all engines.
     Merge(Merge),
@@ -84,6 +91,10 @@ pub enum EndpointKind {
     Local(Local),
     /// Changes or shows an engine's state: refused unless `allow` names it. One of [`super::CONTROL_NAMES`].
     Control(&'static str),
+    /// A WebSocket to an engine, chosen by the model in the query.
+    Realtime,
+    /// A gRPC call: goes to an engine untouched, chosen without a model. Refused unless `allow` names `grpc`.
+    Grpc,
     /// Belongs to the engine that made the id (`/v1/responses/{id}`).
     Stateful,
     /// A known endpoint with a method that it does not take: 405. The methods that it takes.
@@ -156,6 +167,7 @@ fn known(path: &str) -> Option<(&'static str, EndpointKind)> {
         "/live" | "/livez" => local(Local::Live),
         "/api/health" => local(Local::ApiHealth),
         "/ping" => local(Local::Ping),
+        "/v1/realtime" => Some(("GET", EndpointKind::Realtime)),
         "/v1/models" | "/models" => merge(Merge::Models),
         "/api/tags" => merge(Merge::Tags),
         "/api/ps" => merge(Merge::Ps),

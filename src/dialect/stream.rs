@@ -1,8 +1,10 @@
 //! A tap on an answer's bytes in passing: when the first token came, how many events, what it cost.
 //!
 //! It never changes a byte. Until the first token each event is parsed; after it a chunk costs a look for line ends
-//! and a copy into a bounded tail, which is parsed once at the end. SSE comments and pings are no events. Without a
+//! and a place in a bounded tail of shared chunks, which is joined and parsed once at the end. SSE comments and pings are no events. Without a
 //! usage figure the output tokens are the events with content, marked `estimated`.
+
+use std::collections::VecDeque;
 
 use arriero_core::Usage;
 use bytes::Bytes;
@@ -12,8 +14,8 @@ use super::errors::{ErrorKind, error_body, openai_error};
 use super::paths::Dialect;
 use super::usage;
 
-/// Bytes of the answer's end that are kept (up to twice as many for a moment).
-const TAIL: usize = 16 * 1024;
+/// Bytes of the answer's end that are kept, and at most the chunk in which they begin.
+const TAIL: usize = 8 * 1024;
 /// Bytes of one line that are kept until the first token; a longer one counts as content.
 const FIRST_LINE: usize = 64 * 1024;
 /// Bytes of one line that are kept after it: enough for the field's and the event's name.
@@ -68,7 +70,8 @@ pub struct Tap {
     events: u64,
     /// Anthropic: the usage that the first event gave.
     start: Value,
-    tail: Vec<u8>,
+    tail: VecDeque<Bytes>,
+    tail_len: usize,
 }
 
 impl Tap {
@@ -85,13 +88,14 @@ impl Tap {
             first_token: false,
             events: 0,
             start: Value::Null,
-            tail: Vec::new(),
+            tail: VecDeque::new(),
+            tail_len: 0,
         }
     }
 
     /// Takes the next bytes. True exactly once: when they hold the first token (of an answer that is no stream of
     /// events: its first byte).
-    pub fn feed(&mut self, chunk: &[u8]) -> bool {
+    pub fn pass(&mut self, chunk: &Bytes) -> bool {
         let before = self.first_token;
         match self.framing {
             Framing::Sse | Framing::Ndjson => self.lines(chunk),
@@ -101,6 +105,11 @@ impl Tap {
             self.keep_tail(chunk);
         }
         self.first_token && !before
+    }
+
+    /// [`Tap::pass`], for bytes that are not shared.
+    pub fn feed(&mut self, chunk: &[u8]) -> bool {
+        self.pass(&Bytes::copy_from_slice(chunk))
     }
 
     /// How the answer is cut into events.
@@ -120,9 +129,10 @@ impl Tap {
 
     /// What the answer cost, as far as it said. To be asked at its end.
     pub fn usage(&self) -> Usage {
-        let mut usage = usage::read(self.dialect, &self.start, &self.tail);
+        let tail = self.tail();
+        let mut usage = usage::read(self.dialect, &self.start, &tail);
         if usage.output_tokens.is_none() && self.events > 0 {
-            let events = self.events.saturating_sub(self.empty_last_events());
+            let events = self.events.saturating_sub(self.empty_last_events(&tail));
             usage.output_tokens = Some(u32::try_from(events).unwrap_or(u32::MAX));
             usage.estimated = true;
         }
@@ -131,7 +141,8 @@ impl Tap {
 
     /// True if the stream said itself that it is whole: nothing may be put behind its last event.
     pub fn is_whole(&self) -> bool {
-        let mut lines = self.tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let tail = self.tail();
+        let mut lines = tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         let Some(last) = lines.next() else { return false };
         let holds = |text: &[u8]| last.windows(text.len()).any(|window| window == text);
         match self.framing {
@@ -226,11 +237,11 @@ impl Tap {
     }
 
     /// How many of the last events had no content (the finish reason, the usage).
-    fn empty_last_events(&self) -> u64 {
+    fn empty_last_events(&self, tail: &[u8]) -> u64 {
         if self.has_names {
             return 0;
         }
-        let lines = self.tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let lines = tail.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
         let events = lines.filter_map(|line| match self.framing {
             Framing::Sse => line.strip_prefix(b"data:").map(<[u8]>::trim_ascii).filter(|data| *data != b"[DONE]"),
             _ => Some(line),
@@ -239,13 +250,28 @@ impl Tap {
         parsed.take_while(|event| !usage::has_content(event)).count() as u64
     }
 
-    fn keep_tail(&mut self, chunk: &[u8]) {
+    fn keep_tail(&mut self, chunk: &Bytes) {
         if chunk.len() >= TAIL {
+            // a piece of its own: it must not keep a large chunk alive
             self.tail.clear();
-        } else if self.tail.len() + chunk.len() > 2 * TAIL {
-            self.tail.drain(..self.tail.len() + chunk.len() - TAIL);
+            self.tail.push_back(Bytes::copy_from_slice(&chunk[chunk.len() - TAIL..]));
+            self.tail_len = TAIL;
+            return;
         }
-        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+        self.tail.push_back(chunk.clone());
+        self.tail_len += chunk.len();
+        while let Some(first) = self.tail.front().filter(|first| self.tail_len - first.len() >= TAIL) {
+            self.tail_len -= first.len();
+            self.tail.pop_front();
+        }
+    }
+
+    /// The last bytes in one piece.
+    fn tail(&self) -> Bytes {
+        match self.tail.len() {
+            0 | 1 => self.tail.front().cloned().unwrap_or_default(),
+            _ => self.tail.iter().flat_map(|chunk| chunk.iter().copied()).collect(),
+        }
     }
 }
 

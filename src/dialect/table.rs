@@ -3,7 +3,7 @@
 
 use arriero_core::PathClass;
 
-/// `POST` endpoints with the model in a JSON body.
+/// `POST` endpoints with the model in the body: JSON, or a form with files.
 pub(super) const ROUTES: &[(&str, PathClass)] = &[
     ("/v1/chat/completions", PathClass::OpenAi),
     ("/v1/completions", PathClass::OpenAi),
@@ -33,7 +33,11 @@ pub(super) const ROUTES: &[(&str, PathClass)] = &[
     ("/pooling", PathClass::Rerank),
     ("/generative_scoring", PathClass::Rerank),
     ("/v1/audio/speech", PathClass::Media),
+    ("/v1/audio/transcriptions", PathClass::Media),
+    ("/v1/audio/translations", PathClass::Media),
     ("/v1/images/generations", PathClass::Media),
+    ("/v1/images/edits", PathClass::Media),
+    ("/v1/images/variations", PathClass::Media),
     ("/completion", PathClass::LlamaCpp),
     ("/completions", PathClass::LlamaCpp),
     ("/chat/completions", PathClass::LlamaCpp),
@@ -93,10 +97,13 @@ pub(super) const CONTROLS: &[(&str, &str, &[&str])] = &[
     ("metrics", ANY, &["/metrics", "/prometheus"]),
 ];
 
-/// Every name that a route's `allow` may list: the control families, and [`OTHER`].
+/// Every name that a route's `allow` may list: the control families, [`GRPC`] and [`OTHER`].
 pub fn allow_names() -> impl Iterator<Item = &'static str> {
-    CONTROL_NAMES.iter().copied().chain([OTHER])
+    CONTROL_NAMES.iter().copied().chain([GRPC, OTHER])
 }
+
+/// The name in `allow` that lets gRPC calls through.
+pub const GRPC: &str = "grpc";
 
 /// The name in `allow` that lets unknown paths through.
 pub const OTHER: &str = "other";

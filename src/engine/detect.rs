@@ -1,11 +1,12 @@
-//! Finds out what an engine is, by what only that engine says: Ollama's greeting, llama.cpp's slots, vLLM's series.
+//! Finds out what an engine is, by what only that engine says: SGLang's name and loads, Ollama's greeting, llama.cpp's
+//! slots, vLLM's series.
 //! Anything else that has, or refuses, a list of models counts as OpenAI-compatible. An engine that leaves a question
 //! without any answer is not guessed at: that is an error, to be asked again (or settled by `engine: openai`).
 
 use serde_json::Value;
 
 use crate::engine::probe::{Probe, ProbeError, Reply};
-use crate::engine::{Detected, EngineKind, llama_cpp, ollama, openai, vllm};
+use crate::engine::{Detected, EngineKind, llama_cpp, ollama, openai, sglang, vllm};
 
 type Answer = Result<Reply, ProbeError>;
 
@@ -17,6 +18,7 @@ pub async fn detect(probe: &Probe, kind: EngineKind) -> Result<Detected, ProbeEr
         EngineKind::Ollama => ollama::connect(probe).await,
         EngineKind::LlamaCpp => llama_cpp::connect(probe).await,
         EngineKind::Vllm => vllm::connect(probe).await,
+        EngineKind::Sglang => sglang::connect(probe).await,
         EngineKind::OpenAi | EngineKind::Auto => openai::connect(probe).await,
     }
 }
@@ -32,6 +34,10 @@ async fn identify(probe: &Probe) -> Result<EngineKind, ProbeError> {
         probe.get("/metrics"),
     );
     let owner = owner(&models);
+    // Before Ollama, whose API it imitates.
+    if owner.as_deref() == Some("sglang") || has_series(&metrics, "sglang:") {
+        return Ok(EngineKind::Sglang);
+    }
     if is_ollama(&greeting, &api_version) {
         return Ok(EngineKind::Ollama);
     }
@@ -40,6 +46,9 @@ async fn identify(probe: &Probe) -> Result<EngineKind, ProbeError> {
     }
     if is_vllm(probe, &version, &metrics, owner.as_deref()).await {
         return Ok(EngineKind::Vllm);
+    }
+    if sglang::speaks_loads(probe).await? {
+        return Ok(EngineKind::Sglang);
     }
     // What did not answer now may be what would have told: ask again rather than settle for less.
     for answer in [greeting, api_version, props, version, metrics] {
@@ -66,16 +75,19 @@ fn is_llama_cpp(props: &Answer, models: &Reply, owner: Option<&str>) -> bool {
 
 /// Its series, or (with statistics off) its version together with its name on a model or its load counter.
 async fn is_vllm(probe: &Probe, version: &Answer, metrics: &Answer, owner: Option<&str>) -> bool {
-    if let Ok(reply) = metrics
-        && reply.status == 200
-        && reply.text().lines().any(|line| line.starts_with("vllm:"))
-    {
+    if has_series(metrics, "vllm:") {
         return true;
     }
     if json(version).as_ref().and_then(ollama::version_in).is_none() {
         return false;
     }
     owner == Some("vllm") || json(&probe.get("/load").await).is_some_and(|load| load.get("server_load").is_some())
+}
+
+/// True if the metrics page has a series whose name begins like this.
+fn has_series(metrics: &Answer, prefix: &str) -> bool {
+    let page = metrics.as_ref().ok().filter(|reply| reply.status == 200);
+    page.is_some_and(|reply| reply.text().lines().any(|line| line.starts_with(prefix)))
 }
 
 /// Who owns the first model, by the engine's own word.

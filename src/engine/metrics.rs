@@ -13,6 +13,32 @@ pub(super) fn sum(text: &str, name: &str, label: &str) -> Option<u32> {
     values(text, name, label).reduce(|sum, value| sum + value).map(|sum| sum.round() as u32)
 }
 
+/// The sum over the values of `label` of a count that several series may tell alike: of those with the same value (or
+/// none) the largest counts. `None` if there is no series.
+pub(super) fn sum_of_groups(text: &str, name: &str, label: &str) -> Option<u32> {
+    let mut groups: Vec<(Option<&str>, f64)> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let Some(value) = value(line, name, "") else { continue };
+        let group = label_value(line, label);
+        match groups.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, largest)) => *largest = largest.max(value),
+            None => groups.push((group, value)),
+        }
+    }
+    groups.into_iter().map(|(_, value)| value).reduce(|sum, value| sum + value).map(|sum| sum.round() as u32)
+}
+
+/// The value of a label, as far as its first quote.
+fn label_value<'a>(line: &'a str, label: &str) -> Option<&'a str> {
+    let (labels, _) = line.split_once('{')?.1.rsplit_once('}')?;
+    let mut starts = labels.match_indices(label);
+    starts.find_map(|(at, _)| {
+        let begins = at == 0 || labels[..at].ends_with(',');
+        let value = labels[at + label.len()..].strip_prefix("=\"")?;
+        begins.then(|| value.split('"').next()).flatten()
+    })
+}
+
 /// The largest of a share, at most 1; `None` if there is no series.
 pub(super) fn largest_share(text: &str, name: &str) -> Option<f64> {
     values(text, name, "").reduce(f64::max).map(|share| share.min(1.0))
@@ -41,6 +67,17 @@ mod tests {
         assert_eq!(sum(text, "a:b", "engine=\"1\""), Some(3));
         assert_eq!(sum(text, "a:b_total", ""), Some(9));
         assert_eq!(sum(text, "a", ""), None);
+    }
+
+    #[test]
+    fn series_of_one_group_are_not_added() {
+        let text =
+            "g{tp_rank=\"0\",dp_rank=\"0\"} 3\ng{tp_rank=\"1\",dp_rank=\"0\"} 3\ng{tp_rank=\"0\",dp_rank=\"1\"} 4\n";
+        assert_eq!(sum_of_groups(text, "g", "dp_rank"), Some(7));
+        assert_eq!(sum_of_groups("g{tp_rank=\"0\"} 3\ng{tp_rank=\"1\"} 5\n", "g", "dp_rank"), Some(5));
+        assert_eq!(sum_of_groups("g 2\n", "g", "dp_rank"), Some(2));
+        assert_eq!(sum_of_groups("h 2\n", "g", "dp_rank"), None);
+        assert_eq!(label_value("g{old_dp_rank=\"7\",dp_rank=\"1\"} 4", "dp_rank"), Some("1"));
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod ollama;
 mod openai;
 mod poll;
 mod probe;
+mod sglang;
 mod vllm;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use serde_json::Value;
 pub use detect::detect;
 pub use poll::{Limits, Sink, watch};
 pub use probe::{Probe, ProbeError, join};
+pub use way::Place;
 
 /// What an endpoint is said to be (`engine:`), or turned out to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,14 +43,22 @@ pub enum EngineKind {
     LlamaCpp,
     /// vLLM.
     Vllm,
+    /// SGLang.
+    Sglang,
     /// Anything that speaks OpenAI's API.
     OpenAi,
 }
 
 impl EngineKind {
     /// Every kind, in the order in which errors list them.
-    pub const ALL: [EngineKind; 5] =
-        [EngineKind::Auto, EngineKind::Ollama, EngineKind::LlamaCpp, EngineKind::Vllm, EngineKind::OpenAi];
+    pub const ALL: [EngineKind; 6] = [
+        EngineKind::Auto,
+        EngineKind::Ollama,
+        EngineKind::LlamaCpp,
+        EngineKind::Vllm,
+        EngineKind::Sglang,
+        EngineKind::OpenAi,
+    ];
 
     /// The name as configurations write it.
     pub fn name(self) -> &'static str {
@@ -56,13 +67,14 @@ impl EngineKind {
             EngineKind::Ollama => "ollama",
             EngineKind::LlamaCpp => "llama-cpp",
             EngineKind::Vllm => "vllm",
+            EngineKind::Sglang => "sglang",
             EngineKind::OpenAi => "openai",
         }
     }
 
     /// True if the engine tells how many requests it runs or queues.
     pub fn has_gauge(self) -> bool {
-        matches!(self, EngineKind::LlamaCpp | EngineKind::Vllm)
+        matches!(self, EngineKind::LlamaCpp | EngineKind::Vllm | EngineKind::Sglang)
     }
 }
 
@@ -91,8 +103,21 @@ pub struct Target {
     pub headers: Vec<(String, String)>,
     /// Sent as a bearer token, unless `headers` bring an `Authorization`.
     pub api_key: Option<String>,
-    /// The longest that one question may take, body included.
+    /// The longest that one question may take, body included; a connection has half of it.
     pub timeout: Duration,
+    /// Whom to believe, where the URL is `https://`.
+    pub tls: TlsTarget,
+}
+
+/// How an engine proves who it is.
+#[derive(Clone, Default, PartialEq)]
+pub struct TlsTarget {
+    /// The only roots that count, as PEM; `None` = the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The name asked for and expected in the certificate; `None` = the URL's host.
+    pub server_name: Option<String>,
+    /// Any certificate will do.
+    pub insecure: bool,
 }
 
 impl fmt::Debug for Target {
@@ -105,7 +130,17 @@ impl fmt::Debug for Target {
             .field("headers", &names)
             .field("api_key", &key)
             .field("timeout", &self.timeout)
+            .field("tls", &self.tls)
             .finish()
+    }
+}
+
+impl fmt::Debug for TlsTarget {
+    /// The roots by their length only: they are long, and public.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ca = self.ca_pem.as_ref().map(|pem| format!("{} bytes", pem.len()));
+        let TlsTarget { ca_pem: _, server_name, insecure } = self;
+        write!(out, "{{ca: {ca:?}, server_name: {server_name:?}, insecure: {insecure}}}")
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::engine::probe::{Probe, ProbeError};
-use crate::engine::{Description, Engine, EngineKind, Lists, Load, Target, detect};
+use crate::engine::{Description, Engine, EngineKind, Lists, Load, Place, Target, detect};
 
 /// The first step between health turns, and the bound on the start's jitter.
 const FIRST_STEP: Duration = Duration::from_millis(250);
@@ -52,16 +52,17 @@ pub trait Sink: Send + Sync {
     fn sampled(&self, load: Load);
 }
 
-/// Watches until `stop` turns true or its sender is gone.
+/// Watches until `stop` turns true or its sender is gone. `place` leads the questions to where traffic goes.
 pub async fn watch(
     target: Target,
+    place: Option<Arc<dyn Place>>,
     kind: EngineKind,
     limits: Limits,
     sink: Arc<dyn Sink>,
     mut stop: watch::Receiver<bool>,
 ) {
     let run = async {
-        match Probe::new(&target) {
+        match Probe::new(&target, place) {
             Ok(probe) => {
                 tokio::time::sleep(jitter(&target.url, limits.every)).await;
                 Watch { probe, kind, limits, sink, known: None }.run().await;

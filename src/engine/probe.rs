@@ -2,19 +2,19 @@
 //! the body. Anything wrong is a [`ProbeError`] with a short reason; nothing of the body or of a secret gets into it.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Url, redirect};
+use reqwest::{Response, Url};
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::engine::Target;
+use crate::engine::way::{Place, Way};
 
 /// The most that is read of one answer, in bytes.
 const BODY_LIMIT: usize = 8 << 20;
-/// Idle connections are dropped before the engines' own limit (5 s in common Python servers) closes them.
-const IDLE: Duration = Duration::from_secs(4);
 /// The longest reason told, in characters.
 const REASON_LIMIT: usize = 120;
 
@@ -70,7 +70,7 @@ pub enum ProbeError {
 /// The way to one engine. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Probe {
-    client: Client,
+    way: Arc<Way>,
     base: Url,
     timeout: Duration,
     has_credentials: bool,
@@ -86,8 +86,8 @@ pub(super) struct Reply {
 }
 
 impl Probe {
-    /// Prepares the way to `target`; asks nothing yet.
-    pub fn new(target: &Target) -> Result<Probe, ProbeError> {
+    /// Prepares the way to `target`, led to where `place` says (or the system, without one); asks nothing yet.
+    pub fn new(target: &Target, place: Option<Arc<dyn Place>>) -> Result<Probe, ProbeError> {
         let mut base = Url::parse(&target.url).map_err(|error| ProbeError::Target(format!("url: {error}")))?;
         if !base.has_host() || !matches!(base.scheme(), "http" | "https") {
             return Err(ProbeError::Target("url: not http://host or https://host".into()));
@@ -97,20 +97,8 @@ impl Probe {
         let headers = headers(target)?;
         let has_credentials =
             target.api_key.is_some() || base.password().is_some() || headers.keys().any(|name| lets_in(name.as_str()));
-        // Another part of the process may have installed it already; then this changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = Client::builder()
-            .default_headers(headers)
-            .user_agent(concat!("arriero/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .pool_idle_timeout(IDLE);
-        if base.scheme() == "http" {
-            // Never used for plain HTTP, and a system without any must not stop us.
-            builder = builder.tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|error| ProbeError::Target(reason(&error)))?;
-        Ok(Probe { client, base, timeout: target.timeout, has_credentials })
+        let way = Way::new(&mut base, headers, target.tls.clone(), place, target.timeout)?;
+        Ok(Probe { way: Arc::new(way), base, timeout: target.timeout, has_credentials })
     }
 
     /// True if the endpoint was given anything to be let in with.
@@ -135,8 +123,7 @@ impl Probe {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut response =
-            self.client.get(url).timeout(self.timeout).send().await.map_err(|error| self.failure(path, &error))?;
+        let mut response = self.send(path, url).await?;
         let status = response.status().as_u16();
         let server = response.headers().get("server").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
@@ -147,6 +134,18 @@ impl Probe {
             body.extend_from_slice(&chunk);
         }
         Ok(Reply { path: path.into(), status, server, body })
+    }
+
+    async fn send(&self, path: &str, url: Url) -> Result<Response, ProbeError> {
+        let late = |_| ProbeError::TimedOut { path: path.into(), limit: self.timeout };
+        let way = tokio::time::timeout(self.timeout, self.way.client()).await.map_err(late)?;
+        let (client, address) = way.map_err(|why| ProbeError::Unreachable { path: path.into(), why: short(&why) })?;
+        client.get(url).timeout(self.timeout).send().await.map_err(|error| {
+            if error.is_connect() {
+                self.way.failed(address);
+            }
+            self.failure(path, &error)
+        })
     }
 
     /// Asks for `path`; anything but JSON with a status of 2xx is an error.
@@ -169,6 +168,9 @@ impl Probe {
 
     fn failure(&self, path: &str, error: &reqwest::Error) -> ProbeError {
         let path = path.to_owned();
+        if error.is_connect() && error.is_timeout() {
+            return ProbeError::Unreachable { path, why: "no connection in time".into() };
+        }
         if error.is_timeout() {
             return ProbeError::TimedOut { path, limit: self.timeout };
         }
@@ -259,11 +261,15 @@ fn secret(value: &str, of: &str) -> Result<HeaderValue, ProbeError> {
 }
 
 /// The innermost cause, without the URL, cut short.
-fn reason(error: &reqwest::Error) -> String {
+pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
     let text = if error.source().is_some() { cause.to_string() } else { "request failed".into() };
+    short(&text)
+}
+
+fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(REASON_LIMIT).collect()
 }

@@ -18,6 +18,13 @@ pub(super) async fn connect(probe: &Probe) -> Result<Detected, ProbeError> {
     let engine = Vllm { probe: probe.clone() };
     engine.health().await?;
     let version = probe.json("/version").await.ok().as_ref().and_then(ollama::version_in).map(str::to_owned);
+    let description =
+        Description { kind: EngineKind::Vllm, class: EngineClass::Batching, speaks: speaks(probe), version };
+    Ok((description, Box::new(engine)))
+}
+
+/// What vLLM and SGLang serve: every API but the native ones of others.
+pub(super) fn speaks(probe: &Probe) -> PathClasses {
     let mut speaks = vec![
         PathClass::OpenAi,
         PathClass::Embeddings,
@@ -30,9 +37,7 @@ pub(super) async fn connect(probe: &Probe) -> Result<Detected, ProbeError> {
     if !probe.is_v1_only() {
         speaks.push(PathClass::Tokens);
     }
-    let speaks = PathClasses::of(&speaks);
-    let description = Description { kind: EngineKind::Vllm, class: EngineClass::Batching, speaks, version };
-    Ok((description, Box::new(engine)))
+    PathClasses::of(&speaks)
 }
 
 #[async_trait]

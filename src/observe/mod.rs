@@ -1,4 +1,5 @@
 //! What is seen from outside: metrics and the access log.
 
 pub mod access_log;
+pub mod handles;
 pub mod metrics;

@@ -6,21 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
+use arriero_core::PathClass;
 use http::Version;
 use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::control::Control;
-use super::ctx::{Ctx, End, Refusal};
-use super::{Gateway, attempt, local, reply, shim};
-use crate::config::RoutePlan;
-use crate::dialect::errors::{self, ErrorKind};
+use super::ctx::{Ctx, End, Refusal, Travel};
+use super::{Gateway, attempt, clients, facts, local, reply, shim};
+use crate::dialect::errors::ErrorKind;
 use crate::dialect::fields::Scanner;
 use crate::dialect::info::RequestInfo;
-use crate::dialect::paths::{Dialect, EndpointKind};
-use crate::snapshot::Snapshot;
+use crate::dialect::multipart;
+use crate::dialect::paths::EndpointKind;
 
 /// Returns true if the request was answered here.
 pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
@@ -33,9 +32,18 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         session.set_keepalive(None);
         return reply::refuse(session, ctx, &refusal).await.map(|()| true);
     }
+    clients::identify(session, ctx);
+    let is_closed = clients::is_closed(ctx);
     match &info.kind {
-        EndpointKind::Local(what) => return local::answer(gateway, session, ctx, *what).await,
-        EndpointKind::Merge(what) => return local::merged(gateway, session, ctx, what).await,
+        EndpointKind::Local(what) if !is_closed || !what.tells_of_engines() => {
+            return local::answer(gateway, session, ctx, *what).await;
+        }
+        EndpointKind::Merge(what) if !is_closed => return local::merged(gateway, session, ctx, what).await,
+        EndpointKind::Local(_) | EndpointKind::Merge(_) => {
+            ctx.end = End::REFUSED;
+            let refusal = clients::refusal(session, ctx);
+            return reply::refuse(session, ctx, &refusal).await.map(|()| true);
+        }
         _ => {}
     }
     match examine(gateway, session, ctx, info).await {
@@ -70,7 +78,7 @@ async fn first_slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx
     }
 }
 
-enum Stop {
+pub(super) enum Stop {
     Refused(Refusal),
     Gone(Box<pingora::Error>),
 }
@@ -87,48 +95,67 @@ async fn examine(
     ctx: &mut Ctx,
     mut info: RequestInfo,
 ) -> Result<(), Stop> {
-    decline_upgrade(session)?;
-    // Before the body is read: what no route opens is refused whatever the model.
-    let routes = &ctx.snapshot.plan.routes;
-    refuse_closed(&info, routes.iter().flat_map(|route| &route.allow))?;
-    read_body(gateway, session, ctx, &mut info).await?;
-    let route = find_route(session, ctx, &info)?;
+    ctx.travel = travel(session, &info)?;
+    // Before the body is read: what no route opens is refused whatever the model, and so is who may use none.
     let snapshot = ctx.snapshot.clone();
+    refuse_closed(&info, snapshot.plan.routes.iter().flat_map(|route| &route.allow))?;
+    if !snapshot.plan.routes.iter().any(|route| clients::may_use(ctx, route)) {
+        return Err(clients::refusal(session, ctx).into());
+    }
+    if ctx.travel == Travel::Held {
+        read_body(gateway, session, ctx, &mut info).await?;
+    }
+    facts::name_model(session, ctx, &info)?;
+    let route = facts::find_route(session, ctx, &info)?;
     let plan = &snapshot.plan.routes[route];
-    refuse_closed(&info, &plan.allow)?;
     ctx.route = Some(route);
-    let mut facts = facts(ctx, session, plan, &info)?;
+    if !clients::may_use(ctx, plan) {
+        return Err(clients::refusal(session, ctx).into());
+    }
+    refuse_closed(&info, &plan.allow)?;
+    ctx.target = snapshot.routes.get(route).map_or(0, |binding| binding.target_for(fastrand::u64(..)));
+    let mut facts = facts::facts(ctx, session, plan, &info)?;
     if matches!(info.kind, EndpointKind::Control(_)) {
-        facts.tried = all_but_the_named(session, &snapshot, plan)?;
+        facts.tried = facts::all_but_the_named(session, ctx)?;
     }
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();
     // What was judged is what the engine sees: a known path goes out in its canonical form.
     ctx.path = matches!(info.kind, EndpointKind::Route(_)).then(|| info.path.clone());
-    let total = snapshot.plan.pools[plan.pool].timeouts.total;
     if ctx.facts.stream && session.req_header().version <= Version::HTTP_10 {
         session.set_keepalive(None); // neither length nor chunks: only the close ends such an answer
     }
+    if ctx.travel != Travel::Held {
+        return Ok(()); // Pingora passes it on as it comes
+    }
+    let total = ctx.pool_plan().and_then(|pool| pool.timeouts.total);
     ctx.control = Arc::new(Control::new(total));
     ctx.control.set_body([ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
     ctx.shim = Some(shim::install(session.as_downstream_mut(), ctx.control.clone()));
     Ok(())
 }
 
-/// A client may offer another protocol (Java and curl offer h2c): the offer is passed over, as HTTP allows. WebSocket
-/// has no other way to go on, so it is refused.
-fn decline_upgrade(session: &mut Session) -> Result<(), Stop> {
-    let offers = |name: &[u8]| {
-        let value = session.get_header(http::header::UPGRADE);
-        value.is_some_and(|value| value.as_bytes().to_ascii_lowercase().windows(name.len()).any(|part| part == name))
-    };
-    if offers(b"websocket") {
-        return Err(Refusal::new(ErrorKind::NotFound, "WebSocket is not proxied").into());
+/// How the request goes to its engine. A client may offer another protocol (Java and curl offer h2c): the offer is
+/// passed over, as HTTP allows. A WebSocket has no other way to go on: where none is taken it is refused.
+fn travel(session: &mut Session, info: &RequestInfo) -> Result<Travel, Stop> {
+    let upgrade = session.get_header(http::header::UPGRADE).map(|value| value.as_bytes().to_ascii_lowercase());
+    let offered = upgrade.unwrap_or_default();
+    let is_web_socket = offered.windows(9).any(|part| part == b"websocket");
+    match (&info.kind, is_web_socket) {
+        (EndpointKind::Realtime, true) => return Ok(Travel::WebSocket),
+        (EndpointKind::Realtime, false) => {
+            return Err(Refusal::new(ErrorKind::UpgradeRequired, "this endpoint takes WebSockets only").into());
+        }
+        (_, true) => return Err(Refusal::new(ErrorKind::NotFound, "this endpoint takes no WebSocket").into()),
+        (EndpointKind::Grpc, false) => return Ok(Travel::Grpc),
+        _ => {}
     }
-    let head = session.req_header_mut();
-    head.remove_header(&http::header::UPGRADE);
-    head.remove_header("http2-settings");
-    Ok(())
+    if !offered.is_empty() {
+        let head = session.req_header_mut();
+        head.remove_header(&http::header::UPGRADE);
+        head.remove_header("http2-settings");
+    }
+    Ok(Travel::Held)
 }
 
 fn refuse_closed<'a>(info: &RequestInfo, opened: impl IntoIterator<Item = &'a &'static str>) -> Result<(), Stop> {
@@ -144,7 +171,7 @@ fn refuse_closed<'a>(info: &RequestInfo, opened: impl IntoIterator<Item = &'a &'
     }
 }
 
-/// Reads the body, and its routing fields where the path has a JSON body.
+/// Reads the body, and its routing fields where the path has a JSON body or a form.
 async fn read_body(
     gateway: &Arc<Gateway>,
     session: &mut Session,
@@ -153,7 +180,10 @@ async fn read_body(
 ) -> Result<(), Stop> {
     let plan = &ctx.snapshot.plan;
     let limits = BodyLimits { bytes: plan.limits.body, stall: plan.timeouts.client_stall };
-    let takes_json = matches!(info.kind, EndpointKind::Route(class) if class != PathClass::Media)
+    let content_type = session.get_header(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let form = content_type.filter(|value| multipart::is_form(value)).map(str::to_owned);
+    let takes_form = matches!(info.kind, EndpointKind::Route(PathClass::Media)) && form.is_some();
+    let takes_json = !takes_form && matches!(info.kind, EndpointKind::Route(_))
         || matches!(info.kind, EndpointKind::Control("pull" | "delete" | "create" | "copy" | "push"));
     let scanner = takes_json.then(|| Scanner::new(&info.path));
     ctx.held = body::Held::none(&gateway.budget);
@@ -163,6 +193,11 @@ async fn read_body(
     if let Some(fields) = fields {
         ctx.has_json = true;
         info.fields = fields;
+    }
+    if let Some(form) = form.filter(|_| takes_form) {
+        let fields = multipart::scan(&form, &ctx.body);
+        info.fields = fields.map_err(|error| Refusal::new(ErrorKind::from(&error), error.to_string()))?;
+        ctx.form = Some(form);
     }
     Ok(())
 }
@@ -195,69 +230,6 @@ fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {
         BodyError::Fields(error) => Refusal::new(ErrorKind::from(&error), error.to_string()),
     };
     Stop::Refused(refusal)
-}
-
-/// The first route that matches.
-fn find_route(session: &Session, ctx: &Ctx, info: &RequestInfo) -> Result<usize, Stop> {
-    let headers = &session.req_header().headers;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let routes = &ctx.snapshot.plan.routes;
-    // A route may supply the model that the body lacks: it is then matched by that model.
-    let matches = |route: &RoutePlan| {
-        let model = info.model().or(route.default_model.as_deref());
-        route.matcher.matches(&info.path, model, &header)
-    };
-    routes.iter().position(matches).ok_or_else(|| match info.model() {
-        Some(model) => {
-            let message = errors::unknown_model(info.dialect, model, std::iter::empty());
-            Refusal::new(ErrorKind::UnknownModel, message).into()
-        }
-        None => missing_model().into(),
-    })
-}
-
-fn missing_model() -> Refusal {
-    Refusal::new(ErrorKind::MissingModel, errors::MISSING_MODEL)
-}
-
-/// What a strategy may know, the route's alias and default applied.
-fn facts(ctx: &mut Ctx, session: &Session, plan: &RoutePlan, info: &RequestInfo) -> Result<RequestFacts, Stop> {
-    let mut facts = info.facts();
-    let asked = info.model().map(Arc::from).or_else(|| plan.default_model.clone());
-    let optional = !matches!(info.kind, EndpointKind::Route(class) if !is_model_optional(class));
-    if asked.is_none() && !optional {
-        return Err(missing_model().into());
-    }
-    ctx.model.clone_from(&asked);
-    ctx.model_range = info.model_token().map(|token| token.range.clone());
-    let wanted = asked.map(|model| plan.aliases.get(model.as_ref()).cloned().unwrap_or(model));
-    // A model that is being fetched or made is on no engine yet.
-    facts.model = if matches!(info.kind, EndpointKind::Control("pull" | "create")) { None } else { wanted };
-    facts.metadata_only = info.is_metadata_only();
-    facts.id = RequestId(ctx.arrival.0);
-    facts.route = plan.name.clone();
-    facts.body_bytes = ctx.body.len() as u64;
-    facts.explain = ctx.snapshot.plan.headers.reason || session.get_header("x-arriero-explain").is_some();
-    if info.dialect == Dialect::Anthropic {
-        facts.path_class = PathClass::Anthropic;
-    }
-    Ok(facts)
-}
-
-/// A control request may name its engine by `x-arriero-endpoint`: all others are then left out.
-fn all_but_the_named(session: &Session, snapshot: &Snapshot, plan: &RoutePlan) -> Result<Vec<EndpointId>, Stop> {
-    let Some(name) = session.get_header("x-arriero-endpoint") else { return Ok(Vec::new()) };
-    let ids = &snapshot.pools[plan.pool].endpoints;
-    let is_named = |id: &EndpointId| snapshot.upstreams.get(id).is_some_and(|is| is.name.as_bytes() == name.as_bytes());
-    if !ids.iter().any(is_named) {
-        return Err(Refusal::new(ErrorKind::NotFound, "x-arriero-endpoint names no endpoint of this pool").into());
-    }
-    Ok(ids.iter().copied().filter(|id| !is_named(id)).collect())
-}
-
-/// Engines with one model take these paths without naming it.
-fn is_model_optional(class: PathClass) -> bool {
-    matches!(class, PathClass::LlamaCpp | PathClass::Tokens | PathClass::Media | PathClass::Rerank)
 }
 
 /// Bytes of an unwanted body that are read and forgotten before the refusal is sent, so that it reaches the client.

@@ -63,9 +63,9 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
     response.insert_header("x-request-id", ctx.id.as_str())?;
     let switches = &ctx.snapshot.plan.headers;
     if switches.endpoint
-        && let Some(upstream) = &ctx.upstream
+        && let Some(name) = ctx.upstream.as_ref().and_then(|upstream| upstream.name_value.clone())
     {
-        response.insert_header("x-arriero-endpoint", upstream.name.as_ref())?;
+        response.insert_header("x-arriero-endpoint", name)?;
     }
     if switches.route
         && let Some(route) = ctx.route
@@ -95,7 +95,7 @@ pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
             ctx.control.streaming(gap);
             ctx.let_body_go(); // no retry from here on
         }
-        let is_first_token = ctx.control.answer().tap.as_mut().is_some_and(|tap| tap.feed(bytes));
+        let is_first_token = ctx.control.answer().tap.as_mut().is_some_and(|tap| tap.pass(bytes));
         if is_first_token {
             ctx.first_token = Some(ctx.started.elapsed());
             if let Some(slot) = ctx.slot.as_ref().filter(|_| ctx.outcome.is_none()) {
@@ -113,6 +113,7 @@ fn complete(ctx: &mut Ctx) {
     ctx.last_byte = Some(ctx.started.elapsed());
     ctx.control.clear();
     let usage = ctx.usage();
+    ctx.told = Some(usage);
     let outcome = *ctx.outcome.get_or_insert(Outcome::Complete);
     if let Some(slot) = ctx.slot.take() {
         slot.end(outcome, &usage);

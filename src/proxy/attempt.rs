@@ -1,9 +1,10 @@
 //! One attempt: a slot from the fleet (or a wait for it), the peer, and the request as that engine wants it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::Outcome;
+use arriero_core::{Outcome, Reason};
 use http::header;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -11,17 +12,24 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
-use super::ctx::{Ctx, End, Refusal};
+use super::ctx::{Ctx, End, Refusal, Travel};
 use super::shim::TOTAL;
+use super::visit::Visit;
 use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::{insert, splice};
+use crate::dialect::{multipart, query};
+use crate::edge::forwarded::Forwarding;
+use crate::edge::keys::KEY_HEADERS;
 use crate::engine::join;
 use crate::snapshot::Upstream;
 use crate::upstream::herd::{Admission, Slot};
 
 /// Engines close idle connections (uvicorn after 5 s): ours are closed before.
 const IDLE: Duration = Duration::from_secs(4);
+
+/// Requests at once on one HTTP/2 connection to an engine; more open another.
+const H2_STREAMS: usize = 100;
 
 /// Gets a slot and the peer behind it. While it waits, a client that leaves takes its place in the queue along.
 pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -30,7 +38,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         None => slot(gateway, session, ctx).await?,
     };
     // A new attempt: what the last one left must not be taken for this one's.
-    (ctx.outcome, ctx.connect) = (None, None);
+    (ctx.outcome, ctx.connect, ctx.told) = (None, None, None);
     *ctx.control.answer() = Default::default();
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
@@ -55,11 +63,12 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };
     ctx.first_byte_limit = timers.first_byte.map(|limit| limit + allowance); // runs from the connection on
     ctx.connecting = Some(Instant::now());
-    let mut peer = Box::new(HttpPeer::new(address, upstream.tls, upstream.host.clone()));
-    peer.options.connection_timeout = Some(timers.connect);
-    peer.options.total_connection_timeout = Some(timers.connect * if upstream.tls { 3 } else { 1 });
+    let mut peer = peer_of(&upstream, address, ctx.travel);
     peer.options.write_timeout = ctx.first_byte_limit;
-    peer.options.idle_timeout = Some(IDLE);
+    if ctx.travel != Travel::Held {
+        // no shim to keep time: one limit for every pause
+        peer.options.read_timeout = timers.first_byte.max(timers.between_chunks);
+    }
     peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
     ctx.connected_to = Some(address);
     ctx.upstream = Some(upstream);
@@ -67,14 +76,62 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     Ok(peer)
 }
 
-/// Asks the fleet for a slot and waits for it. An error has its words in `ctx.refusal`, or the client left.
+/// Where and how to connect.
+fn peer_of(upstream: &Upstream, address: SocketAddr, travel: Travel) -> Box<HttpPeer> {
+    let tls = upstream.tls.as_ref();
+    let server_name = tls.map_or_else(String::new, |tls| tls.server_name.clone());
+    let mut peer = Box::new(HttpPeer::new(address, tls.is_some(), server_name));
+    let timeout = upstream.timers.connect;
+    peer.options.connection_timeout = Some(timeout);
+    peer.options.total_connection_timeout = Some(timeout * if tls.is_some() { 3 } else { 1 });
+    peer.options.idle_timeout = Some(IDLE);
+    if let Some(tls) = tls {
+        peer.options.ca.clone_from(&tls.roots);
+        (peer.options.verify_cert, peer.options.verify_hostname) = (!tls.insecure, !tls.insecure);
+    }
+    if upstream.http2 && travel != Travel::WebSocket {
+        // without TLS nothing is negotiated: HTTP/2 is known to be spoken
+        peer.options.set_http_version(2, if tls.is_some() { 1 } else { 2 });
+        peer.options.max_h2_streams = H2_STREAMS;
+    }
+    peer
+}
+
+/// Gets a slot: from the request's pool, or, where that has nobody ready, from another pool of its route. An error has
+/// its words in `ctx.refusal`, or the client left.
 pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
-    let binding = ctx.route.and_then(|route| ctx.snapshot.routes.get(route));
-    let Some(binding) = binding else {
+    let mut asked = vec![ctx.target];
+    loop {
+        let reason = match one_pool(gateway, session, ctx).await? {
+            Ok(slot) => return Ok(slot),
+            Err(reason) => reason,
+        };
+        let targets = ctx.binding().map_or(&[][..], |binding| &binding.targets);
+        let mut others = targets.iter().enumerate().filter(|(at, other)| other.weight > 0 && !asked.contains(at));
+        match others.next().filter(|_| matches!(reason, Reason::NoneReady { .. })) {
+            Some((other, _)) => {
+                ctx.target = other;
+                asked.push(other);
+            }
+            None => {
+                let (end, refusal) = fail::refusal_of(gateway, ctx, &reason);
+                return Err(fail::refuse(ctx, end, refusal));
+            }
+        }
+    }
+}
+
+/// Asks one pool of the fleet for a slot and waits for it.
+async fn one_pool(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Result<Slot, Reason>> {
+    let Some(target) = ctx.target() else {
         return Err(fail::refuse(ctx, End::INTERNAL, Refusal::new(ErrorKind::Internal, "no route")));
     };
+    let (pool, strategy, among) = (target.pool, target.strategy, target.among.clone());
+    if among != ctx.facts.among {
+        Arc::make_mut(&mut ctx.facts).among = among;
+    }
     let asked = Instant::now();
-    let admission = gateway.herd.submit(binding.pool, binding.strategy, ctx.facts.clone(), ctx.arrival);
+    let admission = gateway.herd.submit(pool, strategy, ctx.facts.clone(), ctx.arrival);
     let verdict = match admission {
         Admission::Slot(slot) => Ok(slot),
         Admission::Refused(reason) => Err(reason),
@@ -90,18 +147,12 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         }
     };
     ctx.queued += asked.elapsed();
-    match verdict {
-        Ok(slot) => {
-            ctx.module = Some(slot.grant().module);
-            ctx.model_is_listed = slot.grant().model_is_listed;
-            ctx.why = slot.grant().explanation.as_ref().map(|explanation| explanation.summary.clone());
-            Ok(slot)
-        }
-        Err(reason) => {
-            let (end, refusal) = fail::refusal_of(gateway, ctx, &reason);
-            Err(fail::refuse(ctx, end, refusal))
-        }
+    if let Ok(slot) = &verdict {
+        ctx.module = Some(slot.grant().module);
+        ctx.model_is_listed = slot.grant().model_is_listed;
+        ctx.why = slot.grant().explanation.as_ref().map(|explanation| explanation.summary.clone());
     }
+    Ok(verdict)
 }
 
 /// The wait ended from outside: the request's total time ran out, or the client left.
@@ -119,28 +170,84 @@ fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
 /// put in where the client named none and the route has a default.
 fn set_body(ctx: &mut Ctx, slot: &Slot) {
     let wanted = slot.grant().local_model.as_deref().or(ctx.facts.model.as_deref());
-    let unchanged = || [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()];
-    let parts = match (&ctx.model_range, wanted) {
-        (Some(range), Some(name)) if ctx.model.as_deref() != Some(name) => splice(&ctx.body, range, name).parts,
-        (None, Some(name)) if ctx.has_json => insert(&ctx.body, name).parts,
-        _ => unchanged(),
+    let renamed = wanted.filter(|name| ctx.model.as_deref() != Some(name));
+    let missing = wanted.filter(|_| ctx.model_range.is_none() && ctx.model_in_query.is_none());
+    let parts = match (&ctx.model_range, renamed, missing, &ctx.form) {
+        (Some(range), Some(name), _, None) => Some(splice(&ctx.body, range, name).parts),
+        (Some(range), Some(name), _, Some(_)) => Some(multipart::splice(&ctx.body, range, name).parts),
+        (None, _, Some(name), None) if ctx.has_json => Some(insert(&ctx.body, name).parts),
+        (None, _, Some(name), Some(form)) => multipart::insert(form, &ctx.body, name).ok().map(|form| form.parts),
+        _ => None,
+    };
+    let parts = parts.unwrap_or_else(|| [ctx.body.clone(), bytes::Bytes::new(), bytes::Bytes::new()]);
+    ctx.query = match (&ctx.model_in_query, renamed) {
+        (Some(range), Some(name)) => Some((range.clone(), name.to_owned())),
+        _ => None,
     };
     ctx.control.set_body(parts);
 }
 
-/// The request's head as this engine wants it: its own path, host and key; a length, never chunks.
-pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
-    let path_and_query = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let (path, query) =
-        path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
-    let mut target = join(&upstream.base_path, ctx.path.as_deref().unwrap_or(path));
-    if let Some(query) = query {
+/// The request's head as this engine wants it: its own path, host and key, and who asked.
+pub fn head(session: &Session, ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
+    target(ctx, upstream, request)?;
+    if let Some(visit) = Visit::of(session) {
+        forwarded(visit, ctx, request)?;
+    }
+    if ctx.snapshot.keys.is_some() {
+        // the client's key was for us
+        for name in &KEY_HEADERS {
+            request.remove_header(name);
+        }
+    }
+    request.insert_header(header::HOST, upstream.authority.clone())?;
+    request.insert_header("x-request-id", ctx.id.as_str())?;
+    for (name, value) in &upstream.headers {
+        request.insert_header(name.clone(), value.clone())?;
+    }
+    if ctx.travel == Travel::Held {
+        framing(ctx, request)?;
+    }
+    Ok(())
+}
+
+/// Path and query: below the endpoint's own path, canonical where it was judged, with the model as the engine calls it.
+fn target(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
+    let path = request.uri.path();
+    let judged = ctx.path.as_deref().unwrap_or(path);
+    if upstream.base_path.is_empty() && judged == path && ctx.query.is_none() && request.uri.authority().is_none() {
+        return Ok(());
+    }
+    let mut target = join(&upstream.base_path, judged);
+    if let Some(query) = request.uri.query() {
         target.push('?');
-        target.push_str(query);
+        match &ctx.query {
+            Some((range, name)) => target.push_str(&query::splice(query, range, name)),
+            None => target.push_str(query),
+        }
     }
     let uri = target.parse().map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "request path"))?;
     request.set_uri(uri);
-    request.insert_header(header::HOST, upstream.authority.clone())?;
+    Ok(())
+}
+
+/// Who asked, and how: `X-Forwarded-*`.
+fn forwarded(visit: &Visit, ctx: &Ctx, request: &mut RequestHeader) -> Result<()> {
+    let Some(peer) = visit.peer else { return Ok(()) };
+    let listener = ctx.snapshot.plan.listeners.iter().find(|listener| listener.name == visit.listener);
+    let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
+    let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
+    let told = Forwarding::of(peer, visit.by_tls, authority.as_deref(), &request.headers, trusted);
+    for name in &told.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in told.set() {
+        request.insert_header(name, value)?;
+    }
+    Ok(())
+}
+
+/// A body that was read whole has a length.
+fn framing(ctx: &Ctx, request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&header::TRANSFER_ENCODING);
     request.remove_header(&header::EXPECT);
     // A compressed stream could not be watched for its first token and usage.
@@ -150,10 +257,6 @@ pub fn head(ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Resu
     let carries_body = !matches!(request.method, http::Method::GET | http::Method::HEAD | http::Method::OPTIONS);
     if length > 0 || carries_body {
         request.insert_header(header::CONTENT_LENGTH, length)?;
-    }
-    request.insert_header("x-request-id", ctx.id.as_str())?;
-    for (name, value) in &upstream.headers {
-        request.insert_header(name.clone(), value.clone())?;
     }
     Ok(())
 }

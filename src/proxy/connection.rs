@@ -1,16 +1,24 @@
 //! One accepted connection: HTTP/1 requests one after another behind the [`Gate`], HTTP/2 handed to Pingora.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
+use super::ctx::End;
+use super::gate::refusal::Refusal;
 use super::gate::{Gate, HeaderLimits};
+use super::visit::{Carried, Visit};
 use super::{Gateway, Proxy};
+use crate::edge::connections::{REFUSAL, REFUSAL_H2};
+use crate::listeners::Listening;
+use crate::observe::access_log::Line;
 
 /// How long an idle connection is kept, in seconds.
 const KEEP_ALIVE_SECONDS: u64 = 60;
@@ -19,6 +27,7 @@ const KEEP_ALIVE_SECONDS: u64 = 60;
 pub async fn serve_connection(
     proxy: &Arc<HttpProxy<Proxy>>,
     gateway: &Arc<Gateway>,
+    listening: &Arc<Listening>,
     mut stream: Stream,
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
@@ -26,56 +35,87 @@ pub async fn serve_connection(
         let snapshot = gateway.snapshot.load();
         HeaderLimits { deadline: snapshot.plan.timeouts.header, bytes: snapshot.plan.limits.header as usize }
     };
-    let h2c = proxy.server_options().is_some_and(|options| options.h2c);
-    let by_tls = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-    if by_tls || h2c && speaks_h2(&mut stream, limits.deadline).await? {
-        return ServerApp::process_new(proxy, stream, shutdown).await;
+    let negotiated_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+    let Some(open) = listening.connections.admit() else {
+        return refuse(stream, negotiated_h2).await;
+    };
+    let by_tls = stream.get_ssl_digest().is_some();
+    let h2c = proxy.server_options().is_some_and(|options| options.h2c) && !by_tls;
+    let is_h2 = negotiated_h2 || h2c && speaks_h2(&mut stream, limits.deadline).await?;
+    let peer = stream.get_socket_digest().and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+    let visit = Visit { listener: listening.name.clone(), peer, by_tls, open }.into_digest().ok()?;
+    if is_h2 {
+        return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
     }
-    let (gate, rearm) = Gate::new(stream, limits);
-    let mut session = ServerSession::new_http1(Box::new(gate));
-    session.set_keepalive(if *shutdown.borrow() { None } else { Some(KEEP_ALIVE_SECONDS) });
+    let (told, socket) = (gateway.clone(), stream.get_socket_digest());
+    let on_refusal = Arc::new(move |refusal: Refusal, path: &str| {
+        let client = socket.as_ref().and_then(|socket| Some(socket.peer_addr()?.to_string()));
+        tell(&told, client, refusal, path);
+    });
+    let mut session = ServerSession::new_http1(Box::new(Gate::new(stream, visit, limits, on_refusal)));
+    // Pingora's timer, too, runs while a header is awaited; the gate's own must come first
+    let patience = KEEP_ALIVE_SECONDS.max(limits.deadline.as_secs() + 2);
+    session.set_keepalive(if *shutdown.borrow() { None } else { Some(patience) });
     loop {
         let (stream, settings) = proxy.process_new_http(session, shutdown).await?.consume();
-        session = ServerSession::new_http1(stream);
-        match pipelined(settings.as_ref()) {
-            Pipelined::Nothing => rearm.next_request(),
-            Pipelined::PartOfAHeader(at_line_start) => rearm.inside_a_header(at_line_start),
-            Pipelined::WholeHeader => {} // what comes next may be a body
-        }
+        let mut gate = stream.into_any().downcast::<Gate>().ok()?;
+        gate.next_request();
+        session = ServerSession::new_http1(gate);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }
+        // after the first request Pingora would wait for ever
+        session.set_keepalive(Some(patience));
     }
 }
 
-/// What Pingora already read of the next request, beyond the gate.
-enum Pipelined {
-    Nothing,
-    /// The beginning of a header; true if it ends at the start of a line.
-    PartOfAHeader(bool),
-    WholeHeader,
+/// Tells a connection beyond the listener's limit so, and closes it.
+async fn refuse(mut stream: Stream, is_h2: bool) -> Option<Stream> {
+    let words = if is_h2 { REFUSAL_H2 } else { REFUSAL };
+    let told = async {
+        let _ = stream.write_all(words).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = timeout(PARTING, told).await;
+    None
 }
 
-/// Pingora keeps those bytes private; only its debug text tells, with `\r` and `\n` escaped (version pinned;
-/// `tests/gate_evasions.rs` would notice).
-fn pipelined(settings: Option<&HttpPersistentSettings>) -> Pipelined {
-    let text = settings.map(|settings| format!("{settings:?}")).unwrap_or_default();
-    let Some((_, prefix)) = text.split_once("pipelined_prefix: Some(b\"") else { return Pipelined::Nothing };
-    let prefix = prefix.split_once("\")").map_or(prefix, |(prefix, _)| prefix).replace("\\r", "");
-    // empty lines before a request are passed over by the parser
-    let header = prefix.trim_start_matches("\\n");
-    match header {
-        "" => Pipelined::Nothing,
-        _ if header.contains("\\n\\n") => Pipelined::WholeHeader,
-        _ => Pipelined::PartOfAHeader(header.ends_with("\\n")),
-    }
+/// How long a refused connection may take to be told.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Counts and logs a request that the gate refused: no other phase sees it.
+fn tell(gateway: &Gateway, client: Option<String>, refusal: Refusal, path: &str) {
+    let end = if refusal.status == 408 { End::CLIENT_SLOW } else { End::REFUSED };
+    let class = if refusal.status < 500 { "4xx" } else { "5xx" };
+    gateway.metrics.requests.with_label_values(&["", "", class, end.0]).inc();
+    gateway.log.load().write(&Line {
+        time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
+        generation: gateway.snapshot.load().generation,
+        client,
+        path,
+        status: refusal.status,
+        end: end.0,
+        reason: Some(refusal.why),
+        ..Line::default()
+    });
 }
 
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// On a clear-text listener that takes both: HTTP/2 by its preface. `None` = the client sent too little in time.
+///
+/// Peeking waits for as many bytes as it is asked for, and a whole HTTP/1 request can be shorter than the preface: so the
+/// first three bytes, which no method has, are looked at one by one.
 async fn speaks_h2(stream: &mut Stream, patience: Duration) -> Option<bool> {
-    let mut start = [0; H2_PREFACE.len()];
-    let peeked = tokio::time::timeout(patience, stream.try_peek(&mut start)).await.ok()?.ok()?;
-    Some(peeked && start == *H2_PREFACE)
+    let whole = async {
+        let mut start = [0; H2_PREFACE.len()];
+        for length in [1, 2, 3, H2_PREFACE.len()] {
+            let peeked = stream.try_peek(&mut start[..length]).await.ok()?;
+            if !peeked || start[..length] != H2_PREFACE[..length] {
+                return Some(false);
+            }
+        }
+        Some(true)
+    };
+    timeout(patience, whole).await.ok()?
 }

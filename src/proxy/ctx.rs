@@ -1,6 +1,6 @@
 //! What is remembered of one request from its first byte to its access-log line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,8 @@ use super::shim;
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::config::PoolPlan;
+use crate::snapshot::{RouteBinding, Snapshot, TargetBinding, Upstream};
 use crate::upstream::herd::Slot;
 
 /// One request's memory.
@@ -35,6 +36,10 @@ pub struct Ctx {
     pub dialect: Dialect,
     /// Index of the route in the plan.
     pub route: Option<usize>,
+    /// Index of the route's pool among its targets.
+    pub target: usize,
+    /// How it goes to its engine.
+    pub travel: Travel,
     /// The canonical path, where the engine is to see that one.
     pub path: Option<String>,
     /// The model as the client named it.
@@ -51,8 +56,18 @@ pub struct Ctx {
     pub body_is_broken: bool,
     /// The body is a JSON object.
     pub has_json: bool,
+    /// The body is a form: its content type.
+    pub form: Option<String>,
     /// Where the model's name stands in the body.
     pub model_range: Option<Range<usize>>,
+    /// Where it stands in the query.
+    pub model_in_query: Option<Range<usize>>,
+    /// For this attempt: what to put there instead.
+    pub query: Option<(Range<usize>, String)>,
+    /// The client's address, behind trusted proxies.
+    pub client: Option<IpAddr>,
+    /// The client's name, by its key.
+    pub user: Option<Arc<str>>,
     /// The socket address of the running attempt.
     pub connected_to: Option<SocketAddr>,
     /// A stale connection was already replaced by a fresh one to the same engine.
@@ -91,6 +106,8 @@ pub struct Ctx {
     pub first_token: Option<Duration>,
     /// Arrival to last byte.
     pub last_byte: Option<Duration>,
+    /// What the whole answer cost.
+    pub told: Option<Usage>,
     /// Two letters.
     pub end: End,
     /// Bytes of body sent.
@@ -100,8 +117,26 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// The route as the fleet knows it.
+    pub fn binding(&self) -> Option<&RouteBinding> {
+        self.snapshot.routes.get(self.route?)
+    }
+
+    /// The route's pool that this request goes to.
+    pub fn target(&self) -> Option<&TargetBinding> {
+        self.binding()?.targets.get(self.target)
+    }
+
+    /// The plan of that pool.
+    pub fn pool_plan(&self) -> Option<&PoolPlan> {
+        self.snapshot.plan.pools.get(self.target()?.place)
+    }
+
     /// What the answer cost, as far as it said so far.
     pub fn usage(&self) -> Usage {
+        if let Some(told) = self.told {
+            return told;
+        }
         self.control.answer().tap.as_ref().map(Tap::usage).unwrap_or_default()
     }
 
@@ -120,6 +155,18 @@ impl Ctx {
             None => "",
         }
     }
+}
+
+/// How a request goes to its engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Travel {
+    /// Its body is read whole first, and replayed on every attempt by the shim.
+    #[default]
+    Held,
+    /// A WebSocket: passed through both ways; never retried once it is connected.
+    WebSocket,
+    /// A gRPC call: passed through with its own framing and trailers; never retried once it is connected.
+    Grpc,
 }
 
 /// Why a request is refused, and how to say so.

@@ -8,8 +8,9 @@ use pingora::Error;
 use pingora::proxy::Session;
 
 use super::ctx::{Ctx, End};
-use super::{Gateway, shim};
+use super::{Gateway, clients, shim};
 use crate::observe::access_log::Line;
+use crate::observe::handles::RouteSeries;
 
 /// The client's `x-request-id` if it is sane, else a new one.
 pub fn request_id(session: &Session) -> String {
@@ -56,33 +57,41 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
     let metrics = &gateway.metrics;
     let route = ctx.route.map_or("", |route| ctx.snapshot.plan.routes[route].name.as_ref());
     let endpoint = ctx.upstream.as_ref().map_or("", |upstream| upstream.name.as_ref());
-    let class = match status {
+    let binding = ctx.route.and_then(|route| ctx.snapshot.routes.get(route));
+    let series = binding.map(|binding| binding.series.get_or_init(|| RouteSeries::new(metrics, route)));
+    match series {
+        Some(series) if (200..300).contains(&status) && ctx.end == End::OK => {
+            series.answered(metrics, route, endpoint).inc();
+        }
+        _ => metrics.requests.with_label_values(&[route, endpoint, class(status), ctx.end.0]).inc(),
+    }
+    let Some(series) = series else { return };
+    series.queue.observe(ctx.queued.as_secs_f64());
+    let Some(first) = ctx.first_token.filter(|_| status < 400) else { return };
+    let model = series.model(metrics, route, ctx.bounded_model());
+    model.ttft.observe(first.as_secs_f64());
+    model.e2e.observe(total.as_secs_f64());
+    let last = ctx.last_byte.unwrap_or(total);
+    if let Some(output) = usage.output_tokens {
+        model.output.inc_by(u64::from(output));
+        if output > 1 && ctx.facts.stream {
+            let per_token = last.saturating_sub(first).as_secs_f64() / f64::from(output - 1);
+            model.tpot.observe(per_token);
+        }
+    }
+    if let Some(prompt) = usage.prompt_tokens {
+        model.prompt.inc_by(u64::from(prompt));
+    }
+}
+
+fn class(status: u16) -> &'static str {
+    match status {
         0 => "none",
         100..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",
         400..=499 => "4xx",
         _ => "5xx",
-    };
-    metrics.requests.with_label_values(&[route, endpoint, class, ctx.end.0]).inc();
-    if ctx.route.is_none() {
-        return;
-    }
-    let model = ctx.bounded_model();
-    metrics.queue.with_label_values(&[route]).observe(ctx.queued.as_secs_f64());
-    let Some(first) = ctx.first_token.filter(|_| status < 400) else { return };
-    metrics.ttft.with_label_values(&[route, model]).observe(first.as_secs_f64());
-    metrics.e2e.with_label_values(&[route, model]).observe(total.as_secs_f64());
-    let last = ctx.last_byte.unwrap_or(total);
-    if let Some(output) = usage.output_tokens {
-        metrics.tokens.with_label_values(&[route, model, "output"]).inc_by(u64::from(output));
-        if output > 1 && ctx.facts.stream {
-            let per_token = last.saturating_sub(first).as_secs_f64() / f64::from(output - 1);
-            metrics.tpot.with_label_values(&[route, model]).observe(per_token);
-        }
-    }
-    if let Some(prompt) = usage.prompt_tokens {
-        metrics.tokens.with_label_values(&[route, model, "prompt"]).inc_by(u64::from(prompt));
     }
 }
 
@@ -93,7 +102,8 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         time: ctx.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
         id: &ctx.id,
         generation: ctx.snapshot.generation,
-        client: session.client_addr().map(ToString::to_string),
+        client: clients::address_of(session, ctx.client),
+        user: ctx.user.as_deref(),
         method: head.method.as_str(),
         path: head.uri.path(),
         status,

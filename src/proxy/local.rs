@@ -101,9 +101,9 @@ pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
 /// Names that clients of this route may ask for: what its pool's engines have, and the route's aliases.
 pub fn known_models(gateway: &Gateway, snapshot: &Snapshot, route: Option<usize>) -> Vec<String> {
     let Some(route) = route.and_then(|route| snapshot.plan.routes.get(route)) else { return Vec::new() };
-    let ids = &snapshot.pools[route.pool].endpoints;
+    let ids = route.pools.iter().flat_map(|(pool, _)| &snapshot.pools[*pool].endpoints);
     let mut names: BTreeSet<String> = gateway.herd.read(|fleet| {
-        let endpoints = ids.iter().filter_map(|id| fleet.endpoints().get(*id));
+        let endpoints = ids.filter_map(|id| fleet.endpoints().get(*id));
         endpoints.flat_map(|endpoint| endpoint.names.keys().map(ToString::to_string)).collect()
     });
     names.extend(route.aliases.keys().map(ToString::to_string));

@@ -2,8 +2,8 @@
 //!
 //! | phase | file |
 //! |---|---|
-//! | the connection and its raw header | [`connection`], [`gate`] |
-//! | request head, route, body, model | [`admit`], [`body`] |
+//! | the connection and its raw header | [`connection`], [`visit`], [`gate`] |
+//! | request head, route, body, model | [`admit`], [`clients`], [`body`], [`facts`], [`keys`] |
 //! | answered without an engine | [`local`], [`reply`] |
 //! | slot, queue, peer, the engine's request | [`attempt`], [`shim`], [`control`] |
 //! | the answer in passing | [`answer`] |
@@ -14,16 +14,20 @@ pub mod admit;
 pub mod answer;
 pub mod attempt;
 pub mod body;
+pub mod clients;
 pub mod connection;
 pub mod control;
 pub mod ctx;
+pub mod facts;
 pub mod fail;
 pub mod finish;
 pub mod gate;
+pub mod keys;
 pub mod live;
 pub mod local;
 pub mod reply;
 pub mod shim;
+pub mod visit;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,9 +47,10 @@ use tokio::time::Instant;
 
 use self::body::{BodyBudget, Held};
 use self::control::Control;
-use self::ctx::{Ctx, End};
+use self::ctx::{Ctx, End, Travel};
 use self::live::Live;
 use crate::dialect::paths::Dialect;
+use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::Metrics;
 use crate::snapshot::{Snapshot, Upstream};
@@ -66,6 +71,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// Access log.
     pub log: ArcSwap<AccessLog>,
+    /// The listeners.
+    pub listeners: Listeners,
     /// Requests being served.
     pub live: Arc<Live>,
     /// One reload at a time.
@@ -80,8 +87,7 @@ impl Gateway {
 
     /// Attempts beyond the first that the request's pool allows.
     pub fn retries(&self, ctx: &Ctx) -> u32 {
-        let pool = ctx.route.map(|route| ctx.snapshot.plan.routes[route].pool);
-        pool.map_or(0, |pool| ctx.snapshot.plan.pools[pool].retries)
+        ctx.pool_plan().map_or(0, |pool| pool.retries)
     }
 }
 
@@ -103,6 +109,8 @@ impl ProxyHttp for Proxy {
             wall: SystemTime::now(),
             dialect: Dialect::default(),
             route: None,
+            target: 0,
+            travel: Travel::default(),
             path: None,
             model: None,
             model_is_listed: false,
@@ -111,7 +119,12 @@ impl ProxyHttp for Proxy {
             held: Held::none(&gateway.budget),
             body_is_broken: false,
             has_json: false,
+            form: None,
             model_range: None,
+            model_in_query: None,
+            query: None,
+            client: None,
+            user: None,
             connected_to: None,
             reconnected: false,
             replayable: false,
@@ -131,6 +144,7 @@ impl ProxyHttp for Proxy {
             first_byte: None,
             first_token: None,
             last_byte: None,
+            told: None,
             end: End::OK,
             bytes_out: 0,
             _live: gateway.live.enter(),
@@ -181,12 +195,12 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
         match ctx.upstream.clone() {
-            Some(upstream) => attempt::head(ctx, &upstream, request),
+            Some(upstream) => attempt::head(session, ctx, &upstream, request),
             None => Ok(()),
         }
     }

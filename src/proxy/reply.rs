@@ -6,11 +6,14 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::ctx::{Ctx, Refusal};
-use crate::dialect::errors::{self, error_body};
+use super::ctx::{Ctx, Refusal, Travel};
+use crate::dialect::errors::{self, ErrorKind, error_body};
 
 /// Sends a refusal in the client's own API.
 pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+    if ctx.travel == Travel::Grpc {
+        return refuse_grpc(session, ctx, refusal).await;
+    }
     let body = error_body(ctx.dialect, refusal.kind, &refusal.message);
     let mut head = head(refusal.kind.status(), errors::CONTENT_TYPE, body.len())?;
     if let Some(seconds) = refusal.retry_after {
@@ -21,6 +24,23 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> 
     }
     ctx.why.get_or_insert_with(|| refusal.message.clone());
     send(session, ctx, head, body).await
+}
+
+/// A gRPC client looks at `grpc-status` only: 5 not found, 7 permission denied, 14 unavailable, 16 unauthenticated.
+async fn refuse_grpc(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+    let code = match refusal.kind {
+        ErrorKind::Unauthorized => 16,
+        ErrorKind::Blocked => 7,
+        kind if kind.status() == StatusCode::NOT_FOUND => 5,
+        _ => 14,
+    };
+    let mut head = head(StatusCode::OK, "application/grpc", 0)?;
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.insert_header("grpc-status", code)?;
+    let plain: String = refusal.message.chars().filter(|c| matches!(c, ' '..='~') && *c != '%').collect();
+    head.insert_header("grpc-message", plain)?;
+    ctx.why.get_or_insert_with(|| refusal.message.clone());
+    send(session, ctx, head, Bytes::new()).await
 }
 
 /// Sends JSON.

@@ -1,17 +1,19 @@
 //! Engine watches: one task per endpoint that asks the engine about itself and tells the fleet.
 //!
 //! A reload starts watches for endpoints that joined, stops those of endpoints that left, and restarts one whose way
-//! of asking changed (key, headers, engine, pace). All else goes on undisturbed.
+//! of asking changed (key, headers, TLS, engine, pace). All else goes on undisturbed. Questions go to the address that
+//! traffic goes to, and a question that gets no connection counts against it as traffic would.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arriero_core::{EndpointId, Inventory};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::address::Address;
+use super::address::{Address, Names};
 use super::herd::Herd;
 use crate::engine::{self, Description, EngineKind, Limits, Lists, Load, Target};
 
@@ -24,6 +26,8 @@ pub struct WatchSpec {
     pub kind: EngineKind,
     /// How often to ask.
     pub limits: Limits,
+    /// How long a resolved address is trusted at most.
+    pub resolve: Duration,
     /// What logs call the endpoint.
     pub name: Arc<str>,
 }
@@ -81,12 +85,14 @@ impl Watches {
     fn start(&self, herd: &Arc<Herd>, id: EndpointId, spec: WatchSpec, address: Arc<Address>) -> Running {
         let (stop, stopped) = watch::channel(false);
         let sink = Arc::new(ToFleet { herd: herd.clone(), heard: self.heard.clone(), id, name: spec.name.clone() });
-        tokio::spawn(engine::watch(spec.target.clone(), spec.kind, spec.limits.clone(), sink, stopped.clone()));
-        let fresh = address.clone();
+        let place = Some(address.clone() as Arc<dyn engine::Place>);
+        let watch = engine::watch(spec.target.clone(), place, spec.kind, spec.limits.clone(), sink, stopped.clone());
+        tokio::spawn(watch);
+        let fresh = address.clone().keep_fresh(Names::System, spec.resolve);
         let mut stopped = stopped;
         tokio::spawn(async move {
             tokio::select! {
-                () = fresh.keep_fresh() => {}
+                () = fresh => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         });

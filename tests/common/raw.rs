@@ -68,6 +68,12 @@ impl Raw {
         }
     }
 
+    /// The next `count` bytes, whatever they are.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count && self.read().await {}
+        self.unread.drain(..count.min(self.unread.len())).collect()
+    }
+
     /// The next answer; `None` if the connection ends before its head is whole.
     pub async fn reply(&mut self) -> Option<Reply> {
         let head = self.take(|bytes| Some(bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4)).await?;

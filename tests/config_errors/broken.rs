@@ -29,6 +29,23 @@ fn with_pool(rest: &str) -> String {
     format!("pools: {{ home: {{ endpoints: [\"http://a:1\"] }} }}\n{rest}")
 }
 
+/// A listener with this, a pool, and a route.
+fn listener(text: &str) -> String {
+    with_pool(&format!("listeners:\n  edge: {{ bind: \"127.0.0.1:1\", {text} }}\n"))
+}
+
+/// Two listeners, client keys, two pools with labels, and these routes.
+fn routes(lines: &str) -> String {
+    format!(
+        "listeners: {{ edge: {{ bind: \"127.0.0.1:1\" }}, inner: {{ bind: \"127.0.0.1:2\" }} }}\n\
+         auth: {{ keys_file: clients }}\n\
+         pools:\n  \
+           stable: {{ endpoints: [{{ url: \"http://a:1\", labels: {{ host: fast, rack: r1 }} }}, {{ url: \"http://b:1\", labels: {{ host: slow, rack: r2 }} }}] }}\n  \
+           canary: {{ endpoints: [\"http://c:1\"] }}\n\
+         routes:\n  - {lines}\n"
+    )
+}
+
 /// One pool with these lines.
 fn pool(lines: &str) -> String {
     format!("pools:\n  home:\n    {}\n", lines.replace('\n', "\n    "))
@@ -47,7 +64,7 @@ broken! {
     empty_file: "# listen\n";
     not_a_mapping: "- listen\n";
     unknown_key: with_pool("lisen: 1\n");
-    later_issue_key: with_pool("auth: { keys_file: keys }\n");
+    later_issue_key: pool("endpoints: [\"http://a:1\"]\ndiscover: { dns: engines.example.net }");
     unknown_key_in_endpoint: endpoint("{ url: \"http://a:1\", wieght: 3 }");
     duplicate_key: "pools:\n  home: { endpoints: [\"http://a:1\"] }\n  home: { endpoints: [\"http://b:1\"] }\n";
     listen_is_a_port: "listen: 11434\npools: { home: { endpoints: [\"http://a:1\"] } }\n";
@@ -116,6 +133,42 @@ broken! {
     option_unknown_variant: with_pool("routes:\n  - { pool: home, balance: { model-affinity: { evict: all } } }\n");
     option_nested: with_pool("routes:\n  - pool: home\n    balance:\n      model-affinity:\n        terms:\n          - { name: a, ms: 5, s: 1 }\n          - { ms: 5 }\n          - { name: b, ms: x }\n");
     options_missing: with_pool("routes:\n  - { pool: home, balance: { model-affinity: } }\n");
+    tls_files_missing: listener("tls: { cert: nowhere.crt, key: . }");
+    tls_without_key: listener("tls: [{ cert: site.pem }, {}]");
+    tls_is_a_word: listener("tls: true");
+    tls_is_a_file: listener("tls: site.pem");
+    tls_is_empty: listener("tls: []");
+    tls_unknown_key: listener("tls: [{ cert: site.pem, key: key }, { certificate: site.pem, key: 5 }, 7]");
+    h2c_with_tls: listener("h2c: true, tls: { cert: site.pem, key: key }");
+    trusted_proxies_bad: listener("trusted_proxies: [10.0.0.1/8, proxy.lan, 10.0.0.0/40, 127.0.0.1]");
+    trusted_proxies_is_no_list: listener("trusted_proxies: 10.0.0.0/8");
+    max_connections_is_zero: listener("max_connections: 0");
+    auth_without_file: with_pool("auth: {}\n");
+    auth_file_missing: with_pool("auth: { keys_file: nobody }\nroutes: [{ pool: home, clients: [alice] }]\n");
+    auth_file_bad: with_pool("auth: { keys_file: bad.clients }\nroutes: [{ pool: home, clients: [alice, zed] }]\n");
+    clients_without_auth: with_pool("routes:\n  - { match: { model: a }, pool: home, clients: [alice] }\n  - { pool: home, clients: public }\n");
+    clients_unknown: routes("{ pool: stable, clients: [alicce, alice, nobody] }");
+    clients_empty: routes("{ pool: stable, clients: [] }");
+    clients_word: routes("{ pool: stable, clients: everyone }");
+    match_listener_unknown: routes("{ match: { listener: egde }, pool: stable }\n  - { match: { listener: [inner, outer] }, pool: stable }");
+    match_listener_empty: routes("{ match: { listener: [] }, pool: stable }");
+    match_listener_is_a_mapping: routes("{ match: { listener: { name: edge } }, pool: stable }");
+    route_never_reached_on_its_listener: routes("{ match: { listener: edge }, pool: stable }\n  - { match: { listener: edge, model: a }, pool: stable }\n  - { match: { listener: [edge, inner] }, pool: stable }");
+    route_never_reached_on_any_listener: routes("{ name: one, match: { listener: edge }, pool: stable }\n  - { name: two, match: { listener: inner }, pool: stable }\n  - { pool: canary }");
+    where_unknown_label: routes("{ pool: stable, where: { hots: fast } }");
+    where_unknown_value: routes("{ pool: stable, where: { host: fats } }");
+    where_no_such_pair: routes("{ pool: stable, where: { host: fast, rack: r2 } }");
+    where_in_one_pool_only: routes("{ pool: { stable: 1, canary: 1 }, where: { host: fast } }");
+    split_to_unknown_pool: routes("{ pool: { stabel: 95, canary: 5 } }");
+    split_of_nothing: routes("{ match: { model: a }, pool: {} }\n  - { pool: { stable: 0, canary: 0 } }");
+    split_weights_bad: routes("{ pool: { stable: 1000001, canary: heavy } }");
+    caps_is_a_word: routes("{ pool: stable, caps: none }");
+    endpoint_tls_on_http: endpoint("{ url: \"http://a:1\", tls: { insecure: true } }");
+    endpoint_tls_bad: endpoint("{ url: \"https://a:1\", tls: { ca: nowhere.pem, server_name: \"a b\", insecure: true, verify: false } }");
+    defaults_tls_on_http: pool("defaults: { tls: { ca: nowhere.pem } }\nendpoints: [\"http://a:1\", \"http://b:1\"]");
+    defaults_tls_bad: pool("defaults: { tls: { ca: nowhere.pem } }\nendpoints: [\"https://a:1\", \"https://b:1\"]");
+    resolve_too_short: endpoint("{ url: \"http://a:1\", resolve: 500ms }");
+    engine_misspelt: endpoint("{ url: \"http://a:1\", engine: sg-lang }");
     allow_unknown: with_pool("routes:\n  - { pool: home, allow: [pull, puhs] }\n");
     access_log_unknown: with_pool("access_log: syslog\n");
     access_log_nowhere: with_pool("access_log: { file: no/such/folder/log }\n");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use arriero::config::{AccessLogPlan, EngineKind, Plan, defaults, from_urls, render, schema};
+use arriero::config::{
+    AccessLogPlan, ClientsPlan, EndpointTlsPlan, EngineKind, Plan, defaults, from_urls, render, schema,
+};
 use arriero::registry::builtin;
 
 use crate::{load_in, load_text, modules};
@@ -60,9 +62,15 @@ fn every_default_is_the_documented_one() {
     let endpoint = &pool.endpoints[0];
     assert_eq!((endpoint.spec.weight, endpoint.spec.backup, endpoint.spec.max_in_flight), (1, false, None));
     assert_eq!((endpoint.engine, endpoint.port, endpoint.tls), (EngineKind::Auto, 1, false));
+    assert_eq!((endpoint.http2, endpoint.resolve), (false, seconds(30)));
+    assert_eq!(endpoint.tls_options, EndpointTlsPlan::default());
+    let listener = &plan.listeners[0];
+    assert_eq!((listener.tls.len(), listener.trusted_proxies.len(), listener.max_connections), (0, 0, None));
+    assert!(plan.auth.is_none() && plan.warnings.is_empty());
     assert_eq!((&*endpoint.spec.identity, &*endpoint.spec.name), ("http://a:1", "a:1"));
     let route = &plan.routes[0];
-    assert_eq!((plan.routes.len(), route.pool, &*route.name), (1, 0, "everything"));
+    assert_eq!((plan.routes.len(), &route.pools[..], &*route.name), (1, &[(0, 1)][..], "everything"));
+    assert_eq!((route.among.len(), route.caps, &route.clients), (0, true, &ClientsPlan::Known));
     assert_eq!((route.balance.module, &*route.balance.why), ("model-affinity", "auto: the engines may swap models"));
     assert_eq!(defaults::LISTEN, "127.0.0.1:11434");
 }
@@ -85,11 +93,13 @@ fn everything_that_can_be_written_arrives() {
     assert_eq!(second.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<String>(), "rack=3row=4");
     assert_eq!(plan.pools[1].endpoints[0].host, "::1");
     let [embed, aliased, _] = &plan.routes[..] else { panic!("three routes") };
-    assert_eq!((&*embed.name, &*embed.identity, embed.pool), ("embed", "embed", 1));
+    assert_eq!((&*embed.name, &*embed.identity, &embed.pools[..]), ("embed", "embed", &[(1, 1)][..]));
     assert!(
-        embed.matcher.matches("/v1/embeddings", Some("nomic-embed"), &|name| (name == "x-tier").then_some("batch"))
+        embed
+            .matcher
+            .matches("one", "/v1/embeddings", Some("nomic-embed"), &|name| (name == "x-tier").then_some("batch"))
     );
-    assert!(!embed.matcher.matches("/v1/embeddings", Some("nomic-embed"), &|_| None));
+    assert!(!embed.matcher.matches("one", "/v1/embeddings", Some("nomic-embed"), &|_| None));
     assert_eq!(embed.balance.options["kappa"], 3.0);
     assert_eq!((embed.balance.build)().options(), embed.balance.options);
     assert_eq!((aliased.balance.module, &*aliased.name), ("least-connection", "model=a*"));
@@ -99,10 +109,12 @@ fn everything_that_can_be_written_arrives() {
 
 #[test]
 fn a_dump_loads_again_and_shows_no_secret() {
-    for text in [SMALL, FULL] {
+    let folder = crate::folder();
+    let good = |text: &str| load_in(text, folder.path()).unwrap_or_else(|findings| panic!("{}", render(&findings)));
+    for text in [SMALL, FULL, crate::edge::EDGE] {
         let plan = good(text);
         let dump = plan.dump();
-        for secret in ["sk-secret", "blue", "${red}", "a$b"] {
+        for secret in ["sk-secret", "blue\n", "${red}", "a$b", crate::FIRST] {
             assert!(!dump.contains(secret), "{secret} in\n{dump}");
         }
         let again = good(&dump);
@@ -111,12 +123,19 @@ fn a_dump_loads_again_and_shows_no_secret() {
         assert_eq!(without_reasons(&again.dump()), without_reasons(&dump));
         for (before, after) in plan.routes.iter().zip(&again.routes) {
             assert_eq!((&before.identity, &before.name), (&after.identity, &after.name));
+            assert_eq!((&before.pools, &before.among, before.caps), (&after.pools, &after.among, after.caps));
+            assert_eq!((&before.clients, &before.matcher.listeners), (&after.clients, &after.matcher.listeners));
         }
+        assert_eq!((&plan.listeners, &plan.auth), (&again.listeners, &again.auth));
         for (before, after) in plan.pools.iter().zip(&again.pools) {
             let specs = |pool: &arriero::config::PoolPlan| {
                 pool.endpoints.iter().map(|one| one.spec.clone()).collect::<Vec<_>>()
             };
             assert_eq!(specs(before), specs(after));
+            let links = |pool: &arriero::config::PoolPlan| {
+                pool.endpoints.iter().map(|one| (one.tls_options.clone(), one.http2, one.resolve)).collect::<Vec<_>>()
+            };
+            assert_eq!(links(before), links(after));
             assert_eq!((before.health, before.queue, before.timeouts), (after.health, after.queue, after.timeouts));
         }
     }

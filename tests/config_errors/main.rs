@@ -3,6 +3,7 @@
 
 mod broken;
 mod damage;
+mod edge;
 mod good;
 mod many;
 mod modules;
@@ -12,18 +13,39 @@ use std::sync::Arc;
 
 use arriero::config::{Diagnostic, Plan, Source, load};
 
-/// Loads a text that lies in a folder with `key`, `empty.key`, `two-lines.key` and `good.headers`.
-fn load_text(text: &str) -> Result<Plan, Vec<Diagnostic>> {
+/// A folder with the files that the texts name.
+fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
+    let [first, second] = [FIRST, SECOND];
     for (name, content) in [
-        ("key", "sk-secret\n"),
-        ("empty.key", "\n"),
-        ("two-lines.key", "a\nb\n"),
-        ("good.headers", "# for the gateway\nX-Team: blue\n\nx-token: hush\n"),
-        ("bad.headers", "X-Team blue\nContent-Length: 3\n"),
+        ("key", "sk-secret\n".to_string()),
+        ("empty.key", "\n".into()),
+        ("two-lines.key", "a\nb\n".into()),
+        ("good.headers", "# for the gateway\nX-Team: blue\n\nx-token: hush\n".into()),
+        ("bad.headers", "X-Team blue\nContent-Length: 3\n".into()),
+        ("site.pem", "not looked into".into()),
+        ("clients", format!("# who may ask\n\nalice:{first}\n  team:blue:{} # the CI\n", second.to_uppercase())),
+        ("empty.clients", "# nobody yet\n".into()),
+        (
+            "bad.clients",
+            format!(
+                "alice:{first}\nalice:{second}\nbob:{first}\ncarol\ndave:sk-plain\n:{first}\neve:{first} x\nf,:{first}\ngus:{}\n",
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+            ),
+        ),
     ] {
         std::fs::write(folder.path().join(name), content).expect("a file");
     }
+    folder
+}
+
+/// Digests of client keys.
+const FIRST: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+const SECOND: &str = "fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9";
+
+/// Loads a text that lies in such a folder.
+fn load_text(text: &str) -> Result<Plan, Vec<Diagnostic>> {
+    let folder = folder();
     load_in(text, folder.path())
         .map_err(|findings| findings.into_iter().map(|finding| tidy(finding, folder.path())).collect())
 }

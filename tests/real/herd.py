@@ -25,6 +25,9 @@ SERVER = "/usr/bin/llama-server"
 
 CHAT = "tiny-chat"
 EMBED = "tiny-embed"
+LONG_CONTEXT = "tiny-long"
+CONTEXT = 4096  # tokens, of the model that reads fast enough for prompts of this length
+ALIAS = "text-embedding-3-small"  # Arriero's second name for EMBED
 SWAPS = ["swap-a", "swap-b", "swap-c"]
 LAB_OLLAMA = "lab-llama:latest"
 LAB_VLLM = "lab-vllm"
@@ -122,9 +125,10 @@ class Process:
 class Herd:
     """All processes of a run. `arriero` is None when the engines are driven directly."""
 
-    def __init__(self, binary, chroot, logs):
+    def __init__(self, binary, chroot, js, logs):
         self.binary = binary
         self.chroot = Path(chroot)
+        self.js = Path(js)
         self.logs = Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         self.started = []
@@ -155,23 +159,25 @@ class Herd:
         self.chat = [self.llama("chat-1", *chat), self.llama("chat-2", *chat)]
         embed = ["--alias", EMBED, "-c", 2048, "-np", 2, "--embeddings", "--pooling", "mean"]
         self.embed = self.llama("embed", "-m", "/models/tiny-embed.gguf", *embed)
+        long = ["--alias", LONG_CONTEXT, "-c", CONTEXT, "-np", 1]
+        self.long = self.llama("long", "-m", "/models/tiny-long.gguf", *long)
         self.router = self.llama("router", "--models-dir", "/models/swap", "--models-max", 2, "-c", 4096, "-np", 2)
 
     def start_arriero(self):
         """Lab engines, then Arriero with one mixed pool: it has to find out by itself what each endpoint is."""
         self.lab_ollama = self.lab("ollama", LAB_OLLAMA, "/api/version")
         self.lab_vllm = self.lab("vllm", LAB_VLLM, "/v1/models")
-        endpoints = [*self.chat, self.embed, self.router, self.lab_ollama, self.lab_vllm]
+        endpoints = [*self.chat, self.embed, self.long, self.router, self.lab_ollama, self.lab_vllm]
         port = free_port()
         config = self.logs / "arriero.yaml"
         self.admin = f"http://127.0.0.1:{free_port()}"
         lines = [f"listen: 127.0.0.1:{port}", f"admin: {{ bind: \"{self.admin[7:]}\" }}"]
         lines += ["pools:", "  herd:", "    endpoints:"]
         lines += [f'      - {{ url: "{engine.url}", engine: auto }}' for engine in endpoints]
-        lines += ["routes:", "  - { pool: herd }"]
+        lines += ["routes:", f"  - {{ pool: herd, aliases: {{ {ALIAS}: {EMBED} }} }}"]
         config.write_text("\n".join(lines) + "\n")
         self.arriero = self.start("arriero", port, [self.binary, "run", "-c", config], "/ready")
-        wanted = {CHAT, EMBED, *SWAPS, LAB_OLLAMA, LAB_VLLM}
+        wanted = {CHAT, EMBED, LONG_CONTEXT, *SWAPS, LAB_OLLAMA, LAB_VLLM}
         took = wait_until(lambda: wanted <= self.listed(), START_SECONDS, f"a model list with {sorted(wanted)}")
         print(f"  all models listed after another {took * 1000:.0f} ms", flush=True)
 
@@ -189,5 +195,5 @@ class Herd:
         """Where a client sends its requests for this model."""
         if self.arriero:
             return self.arriero.url
-        engines = {CHAT: self.chat[0], EMBED: self.embed}
+        engines = {CHAT: self.chat[0], EMBED: self.embed, LONG_CONTEXT: self.long}
         return engines.get(model, self.router).url

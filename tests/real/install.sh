@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the real-engine checks need: llama.cpp's server and the Python clients.
+# Installs what the real-engine checks need: llama.cpp's server, the Python clients and the JavaScript ones.
 #
 # llama.cpp is packaged in Debian sid only and needs sid's libc, so it goes into a chroot of its own; the host stays
 # as it is but for mmdebstrap. Everything lands in ${ARRIERO_REAL_CACHE:-target/real} and is kept: a second run is done
-# in a moment. Needs root (chroot), Debian's package mirror and the Python package index.
+# in a moment. Needs root (chroot), Debian's package mirror, the Python package index and npm's. The JavaScript clients
+# need node 20 or newer, which nobody installs here: without it their checks are skipped, and with
+# ARRIERO_REAL=required all of it is.
 #
 # Exit codes: 0 ready; 77 cannot be had here (one line says why: no network, not root, no Debian); 1 broken.
 set -euo pipefail
@@ -18,8 +20,8 @@ log=$cache/install.log
 say() { printf '[%(%H:%M:%S)T] install: %s\n' -1 "$*"; }
 cannot() { echo "install: $*" >&2; exit 77; }
 
-# What a missing network looks like in the words of apt and pip.
-no_network='Temporary failure|Could not resolve|Could not connect|Unable to connect|Network is unreachable|NewConnectionError|ConnectTimeout|Connection timed out|No route to host|Name or service not known|Failed to establish a new connection'
+# What a missing network looks like in the words of apt, pip and npm.
+no_network='EAI_AGAIN|ENOTFOUND|ETIMEDOUT|ECONNREFUSED|Temporary failure|Could not resolve|Could not connect|Unable to connect|Network is unreachable|NewConnectionError|ConnectTimeout|Connection timed out|No route to host|Name or service not known|Failed to establish a new connection'
 
 # step NAME COMMAND...: runs quietly; tells a missing network from a broken recipe.
 step() {
@@ -67,6 +69,13 @@ get_promtool() {
         && dpkg -x ./*.deb . && ./usr/bin/promtool --version && rm -f ./*.deb
 }
 
+# Exact versions, but no lock file: that would name an index.
+get_node_packages() {
+    rm -rf "$cache/js" && mkdir -p "$cache/js" && cp "$here/js/package.json" "$cache/js/" \
+        && npm install --prefix "$cache/js" --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+        && cp "$here/js/package.json" "$cache/js/installed.json"
+}
+
 mkdir -p "$cache"
 
 if [ ! -x "$chroot_dir/usr/bin/llama-server" ]; then
@@ -82,6 +91,15 @@ if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
     command -v python3 >/dev/null || cannot "no python3"
     python3 -c 'import ensurepip' 2>/dev/null || step "python3-venv" install_host_packages python3-venv
     step "python clients" make_venv
+fi
+
+node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+if [ "${node_major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
+    [ "${ARRIERO_REAL:-}" != required ] || cannot "no node 20 with npm"
+    rm -rf "$cache/js"
+    say "no node 20 with npm: the JavaScript clients are left out"
+elif ! cmp -s "$here/js/package.json" "$cache/js/installed.json"; then
+    step "javascript clients" get_node_packages
 fi
 
 say "ready in $cache"

@@ -14,11 +14,27 @@ import numpy as np
 
 HEADS = 4
 CONTEXT_TOKENS = 32768
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
+# Text that is one token each. PHRASE makes prompts that are long in bytes and short in tokens, and is the one thing that
+# the model can say.
+PHRASE = "a herd of llamas on the high plain. "
+MARKS = [PHRASE, "<tool_call>", "</tool_call>", "<use_tool>", "<use_result>"]
+# What surely comes next if the first of a pair is the last of the text (at a width of 512; a small model may stray).
+FOLLOWS = {"<use_tool>": "<tool_call>", "<use_result>": PHRASE, PHRASE: "</s>"}
+# A question with tools is answered by a call, a tool's result by PHRASE, all else by noise. The server finds out from the
+# template how a call is written, and makes of it the grammar that shapes the noise after <tool_call> and the parser that
+# cuts calls out of an answer. One call at most is rendered, so it takes the model for one that makes one at a time.
+TEMPLATE = """\
+{%- if tools %}tools: {{ tools | tojson }}{{ "\\n" }}{% endif %}
+{%- for m in messages %}{{ m.role }}: {{ m.content or "" }}
+{%- if m.tool_calls %}<tool_call>{"name": "{{ m.tool_calls[0].function.name }}", "arguments": \
+{{ m.tool_calls[0].function.arguments | tojson }}}</tool_call>{% endif %}{{ "\\n" }}{% endfor %}
+{%- if add_generation_prompt %}assistant:
+{%- if messages[-1].role == "tool" %}<use_result>{% elif tools and messages[-1].role == "user" %}<use_tool>{% endif %}
+{%- endif %}"""
 
 
 def vocabulary():
-    """Three control tokens, all 256 bytes, and the printable ASCII characters: texts, scores, types."""
+    """Three control tokens, all 256 bytes, the printable ASCII characters, and the marks: texts, scores, types."""
     kind = gguf.TokenType
     tokens = [b"<unk>", b"<s>", b"</s>"] + [b"<0x%02X>" % byte for byte in range(256)]
     kinds = [kind.UNKNOWN, kind.CONTROL, kind.CONTROL] + [kind.BYTE] * 256
@@ -27,11 +43,14 @@ def vocabulary():
         tokens.append("\u2581".encode() if code == 32 else chr(code).encode())
         kinds.append(kind.NORMAL)
         scores.append(-float(code - 32))
+    tokens += [mark.encode() for mark in MARKS]
+    kinds += [kind.USER_DEFINED] * len(MARKS)
+    scores += [0.0] * len(MARKS)
     return tokens, scores, kinds
 
 
 def write_header(writer, name, width, layers):
-    """The model's shape and its tokenizer."""
+    """The model's shape and its tokenizer; its vocabulary."""
     tokens, scores, kinds = vocabulary()
     writer.add_name(name)
     writer.add_context_length(CONTEXT_TOKENS)
@@ -53,7 +72,17 @@ def write_header(writer, name, width, layers):
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(True)
     writer.add_chat_template(TEMPLATE)
-    return len(tokens)
+    return tokens
+
+
+def link(words, embedding, output, rng):
+    """Makes FOLLOWS true: per pair one direction, loud in the first one's embedding, heard by the second one's output."""
+    marks = [words.index(mark.encode()) for mark in MARKS]
+    output[marks] = 0  # beside that, marks are never sampled
+    for last, following in FOLLOWS.items():
+        direction = rng.choice([-1, 1], embedding.shape[1])
+        embedding[words.index(last.encode())] = 50 * direction
+        output[words.index(following.encode())] += 0.4 * direction
 
 
 def write_tensors(writer, width, layers, words, seed):
@@ -64,9 +93,11 @@ def write_tensors(writer, width, layers, words, seed):
         return (rng.standard_normal(shape) * 0.05).astype(np.float32)
 
     ones = np.ones(width, np.float32)
-    writer.add_tensor("token_embd.weight", noise(words, width))
+    embedding, output = noise(len(words), width), noise(len(words), width) * 20
+    link(words, embedding, output, rng)
+    writer.add_tensor("token_embd.weight", embedding)
     writer.add_tensor("output_norm.weight", ones)
-    writer.add_tensor("output.weight", noise(words, width) * 20)
+    writer.add_tensor("output.weight", output)
     for layer in range(layers):
         block = f"blk.{layer}."
         for part in ("attn_norm", "ffn_norm"):

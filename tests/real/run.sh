@@ -41,6 +41,7 @@ if ! cmp -s "$here/make_model.py" "$stamp"; then
     done <<'MODELS'
 tiny-chat 512 4
 tiny-embed 64 2
+tiny-long 64 2
 swap/swap-a 256 4
 swap/swap-b 256 4
 swap/swap-c 256 4
@@ -48,4 +49,8 @@ MODELS
     cp "$here/make_model.py" "$stamp"
 fi
 
-exec "$cache/venv/bin/python" "$here/drive.py" --arriero "$bin" --chroot "$cache/sid" --logs "$cache/logs"
+# Node looks for packages beside a script and above it, so the scripts go where the packages are.
+if [ -d "$cache/js/node_modules" ]; then cp "$here"/js/*.mjs "$cache/js/"; fi
+
+exec "$cache/venv/bin/python" "$here/drive.py" --arriero "$bin" --chroot "$cache/sid" \
+    --js "$cache/js" --logs "$cache/logs"

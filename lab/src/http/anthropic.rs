@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::ask::{Api, Ask};
 use super::engine::{Engine, InFlight, Step};
-use super::spec::Flavour;
 use super::stream::{SSE, stream};
 
 type Shared = State<Arc<Engine>>;
@@ -40,7 +39,7 @@ async fn messages(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Res
         message["stop_reason"] = json!(stop_reason(&ask));
         return Json(message).into_response();
     }
-    if engine.spec.flavour != Flavour::Vllm {
+    if !engine.spec.flavour.batches() {
         let first = reply.next().await;
         if matches!(first, Step::Rejected) {
             return Api::Anthropic.busy().into_response();

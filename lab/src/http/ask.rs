@@ -109,7 +109,7 @@ impl Ask {
         let Some(model) = find_model(engine, &name) else {
             let message = match engine.spec.flavour {
                 Flavour::Ollama => format!("model '{name}' not found"),
-                Flavour::Vllm | Flavour::OpenAi => format!("The model `{name}` does not exist."),
+                Flavour::Vllm | Flavour::Sglang | Flavour::OpenAi => format!("The model `{name}` does not exist."),
             };
             return Err(refusal(StatusCode::NOT_FOUND, &message));
         };

@@ -1,5 +1,5 @@
 //! What every request passes before an API sees it: the body read whole and remembered, key and host checked, the
-//! fault of the moment applied.
+//! fault of the moment applied. WebSockets and gRPC calls pass with key and host checked only.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::ask::Api;
 use super::engine::{Engine, InFlight};
 use super::fault::FaultKind;
 use super::stats::BodySeen;
+use super::wires;
 
 /// Longest body, bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -29,8 +30,17 @@ pub(crate) async fn gate(State(engine): State<Arc<Engine>>, request: Request, ne
         return next.run(request).await;
     }
     engine.stats.lock().requests += 1;
+    let api = Api::of(request.uri().path());
+    let is_grpc = wires::is_grpc(request.headers());
+    if is_grpc || request.uri().path() == wires::REALTIME {
+        // The body, if there is one, is a conversation: it is not read ahead.
+        return match forbidden(&engine, api, request.headers(), request.uri()) {
+            Some(refusal) => refusal,
+            None if is_grpc => wires::grpc_echo(&engine, request),
+            None => next.run(request).await,
+        };
+    }
     let (parts, body) = request.into_parts();
-    let api = Api::of(parts.uri.path());
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return api.error(StatusCode::PAYLOAD_TOO_LARGE, "request body too large or cut off");
     };

@@ -1,7 +1,7 @@
 //! The OpenAI API: chat, completions and embeddings, plain or as SSE, with a usage event when asked for.
 //!
 //! Every flavour serves these paths. Where the engine can refuse (Ollama's full queue) the status waits for the first
-//! token; vLLM sends its head at once.
+//! token; vLLM and SGLang send their head at once.
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ async fn text(engine: Arc<Engine>, headers: &HeaderMap, body: &[u8], form: Form)
         drop(reply);
         return with_load_report(&engine, headers, Json(form.whole(&engine, &ask)));
     }
-    if engine.spec.flavour != Flavour::Vllm {
+    if !engine.spec.flavour.batches() {
         let first = reply.next().await;
         if matches!(first, Step::Rejected) {
             return Api::OpenAi.busy().into_response();
@@ -166,10 +166,11 @@ fn model_row(engine: &Engine, spec: &ModelSpec) -> Value {
     let owner = match engine.spec.flavour {
         Flavour::Ollama => "library",
         Flavour::Vllm => "vllm",
+        Flavour::Sglang => "sglang",
         Flavour::OpenAi => "lab",
     };
     let mut row = json!({ "id": &*spec.name, "object": "model", "created": CREATED, "owned_by": owner });
-    if engine.spec.flavour == Flavour::Vllm {
+    if engine.spec.flavour.batches() {
         row["root"] = json!(&*spec.name);
         row["max_model_len"] = json!(engine.spec.context_tokens);
     }

@@ -11,8 +11,29 @@ pub enum Flavour {
     Ollama,
     /// vLLM: `/v1/*` with SSE and `/v1/messages`, `/metrics`, `/health`, `/version`, `/tokenize`.
     Vllm,
+    /// SGLang: `/v1/*` with SSE and `/v1/messages`, `/v1/loads`, `/health`, `/server_info`, `/model_info`.
+    Sglang,
     /// Only `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models` and `/health`.
     OpenAi,
+}
+
+impl Flavour {
+    /// True for engines of continuous batching, which take every request and send its head at once.
+    pub(crate) fn batches(self) -> bool {
+        matches!(self, Flavour::Vllm | Flavour::Sglang)
+    }
+}
+
+/// What an engine speaks on its port; over TLS also what it offers by ALPN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP/1.1 only.
+    #[default]
+    Http1,
+    /// HTTP/1.1, and HTTP/2 to clients that begin with its preface or choose it by ALPN.
+    Both,
+    /// HTTP/2 only.
+    Http2,
 }
 
 /// Which engine model works behind the API.
@@ -82,6 +103,11 @@ pub struct LabSpec {
     pub keep_bodies: usize,
     /// `max_model_len` and `context_length`, tokens.
     pub context_tokens: u32,
+    /// HTTP/1.1, HTTP/2 or both.
+    pub protocols: Protocols,
+    /// Names and addresses of a certificate to serve TLS with, by an authority of the engine's own
+    /// ([`LabEngine::ca_pem`](super::LabEngine::ca_pem)); empty: plain.
+    pub tls: Vec<String>,
 }
 
 impl LabSpec {
@@ -99,6 +125,8 @@ impl LabSpec {
             steady: false,
             keep_bodies: 1024,
             context_tokens: 8192,
+            protocols: Protocols::default(),
+            tls: Vec::new(),
         }
     }
 
@@ -110,6 +138,21 @@ impl LabSpec {
     /// A vLLM-like engine on any loopback port.
     pub fn vllm(spec: VllmSpec) -> LabSpec {
         LabSpec::new(Flavour::Vllm, Kind::Vllm(spec))
+    }
+
+    /// An SGLang-like engine on any loopback port.
+    pub fn sglang(spec: VllmSpec) -> LabSpec {
+        LabSpec::new(Flavour::Sglang, Kind::Vllm(spec))
+    }
+
+    /// The same over TLS, with a certificate for these names and addresses.
+    pub fn over_tls(self, names: &[&str]) -> LabSpec {
+        LabSpec { tls: names.iter().map(|name| (*name).to_owned()).collect(), ..self }
+    }
+
+    /// The same with these protocols.
+    pub fn speaking(self, protocols: Protocols) -> LabSpec {
+        LabSpec { protocols, ..self }
     }
 
     /// A plain OpenAI engine with `slots` per model and every model resident for good.

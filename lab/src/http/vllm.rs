@@ -39,7 +39,7 @@ async fn load(State(engine): Shared) -> Json<Value> {
     Json(json!({ "server_load": engine.stats.lock().in_flight }))
 }
 
-async fn tokenize(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn tokenize(State(engine): Shared, headers: HeaderMap, body: Bytes) -> Response {
     match Ask::parse(&engine, Api::OpenAi, &headers, &body) {
         Ok(ask) => {
             let tokens: Vec<u32> = (0..ask.prompt_tokens).collect();

@@ -1,5 +1,5 @@
 //! Who can take a request, and if nobody can, why. A candidate is ready (up, not draining, weight above 0, no
-//! back-off), not tried by this request, speaks its path class and can serve its model; backups count only when no
+//! back-off), in the route's subset, not tried by this request, speaks its path class and can serve its model; backups count only when no
 //! other endpoint is a candidate. An inventory that is not known yet makes a request wait, not fail.
 
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health};
@@ -19,6 +19,7 @@ pub(crate) enum Nobody {
 /// True if the endpoint could take this request, were it ready.
 fn fits(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
     endpoint.speaks.contains(facts.path_class)
+        && facts.admits(endpoint.id)
         && !facts.tried.contains(&endpoint.id)
         && endpoint.can_serve(facts.model.as_deref())
 }
@@ -56,7 +57,8 @@ pub(crate) fn why_nobody(
     retry_after: u32,
 ) -> Nobody {
     let model = facts.model.as_deref();
-    let staying = || pool.iter().filter_map(|id| table.get(*id)).filter(|endpoint| !endpoint.draining);
+    let shown = || pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
+    let staying = || shown().filter(|endpoint| !endpoint.draining);
     if staying().any(|endpoint| may_become_candidate(endpoint, facts, now)) {
         return Nobody::Yet;
     }

@@ -1,7 +1,7 @@
 //! What every module must keep, as one call for its tests: `arriero_core::contract::contract::<MyModule>()`.
 //!
-//! Checked: options (unknown ones refused, round trip, canonical), an empty set, one endpoint, never a non-candidate,
-//! never an endpoint that is full, weight 0, storms of joining and leaving, the same seed gives the same picks, picking
+//! Checked: options (unknown ones refused, round trip, canonical), an empty set, one endpoint, full ones for requests
+//! without caps, no look at facts that were not asked for, never a non-candidate, never an endpoint that is full, weight 0, storms of joining and leaving, the same seed gives the same picks, picking
 //! twice gives the same answer, memory bounded over a million requests. A broken promise panics and says which.
 
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub fn contract<M: Module>() {
     options::<M>();
     nothing_to_choose_from::<M>();
     one_endpoint::<M>();
+    caps_ignored_on_demand::<M>();
+    nothing_unasked::<M>();
     only_candidates::<M>();
     weight_zero::<M>();
     storms::<M>();
@@ -70,6 +72,39 @@ fn one_endpoint<M: Module>() {
     }
 }
 
+/// A request that knows no caps takes a full endpoint at once.
+fn caps_ignored_on_demand<M: Module>() {
+    let mut stage = Stage::new::<M>(M::Options::default(), 1);
+    let only = stage.join(endpoint("only", Some(1)));
+    let facts = RequestFacts { uncapped: true, ..request("m", 100) };
+    for _ in 0..3 {
+        assert_eq!(stage.start(&facts), Pick::Endpoint(only), "{}: a request without caps waits for no slot", M::NAME);
+    }
+}
+
+/// What a strategy did not ask for, it does not look at: the proxy does not fill it.
+fn nothing_unasked<M: Module>() {
+    let mut stage = mixed::<M>(8);
+    let needs = stage.strategy().needs();
+    for number in 0..200 {
+        let filled = shape(number);
+        let mut bare = filled.clone();
+        if needs.keys.is_empty() {
+            bare.hash_key = None;
+        }
+        if !needs.session {
+            bare.session = None;
+        }
+        if !needs.prompt_blocks {
+            bare.prompt_blocks = Arc::default();
+        }
+        let pick = stage.pick(&filled);
+        assert_eq!(stage.pick(&bare), pick, "{}: looks at what it did not ask for in needs()", M::NAME);
+        stage.start(&filled);
+        stage.end(stage.order[number as usize % stage.order.len()]);
+    }
+}
+
 /// Five endpoints of different weights and caps.
 fn mixed<M: Module>(seed: u64) -> Stage {
     let mut stage = Stage::new::<M>(M::Options::default(), seed);
@@ -90,6 +125,7 @@ fn shape(number: u64) -> RequestFacts {
         runner_key: number % 5 / 4,
         session: (!number.is_multiple_of(3)).then_some(number % 17),
         hash_key: number.is_multiple_of(2).then_some(number % 11),
+        uncapped: number % 13 == 12,
         prompt_blocks: (0..number % 6).map(|block| block * 31 + number % 4).collect(),
         ..request(["small", "large", "code"][number as usize % 3], (number % 40 * 100) as u32)
     }
@@ -105,7 +141,7 @@ fn only_candidates<M: Module>() {
         match stage.pick_among(&facts, &shown, None) {
             Pick::Endpoint(id) => {
                 assert!(shown.contains(&id), "{}: picked {id:?}, not a candidate", M::NAME);
-                let free = stage.endpoints.get(id).is_some_and(|endpoint| endpoint.is_free(stage.now));
+                let free = facts.uncapped || stage.endpoints.get(id).is_some_and(|e| e.is_free(stage.now));
                 assert!(free, "{}: picked {id:?}, which is full", M::NAME);
                 stage.start_at(id, &Arc::new(facts));
             }
@@ -140,8 +176,9 @@ fn storms<M: Module>() {
             1 if !stage.order.is_empty() => stage.leave(stage.order[dice.usize(..stage.order.len())]),
             2 if !stage.order.is_empty() => drop(stage.end(stage.order[dice.usize(..stage.order.len())])),
             _ => {
-                let shown = stage.candidates();
-                if let Pick::Endpoint(id) = stage.start(&shape(number)) {
+                let facts = shape(number);
+                let shown = stage.shown(&facts);
+                if let Pick::Endpoint(id) = stage.start(&facts) {
                     assert!(shown.contains(&id), "{}: picked {id:?} after it left", M::NAME);
                 }
             }

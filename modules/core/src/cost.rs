@@ -111,9 +111,11 @@ pub fn work_ms(endpoint: &Endpoint, request: &RequestFacts) -> f64 {
     work(endpoint, request).total_ms()
 }
 
-/// The candidates that can be priced: those of weight 0 or with a cap of 0 never take a request.
+/// The candidates that can be priced: those of weight 0 never take a request, those with a cap of 0 only one that knows
+/// no caps.
 pub fn open<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
-    cx.endpoints().filter(|endpoint| endpoint.spec.weight > 0 && endpoint.cap() != Some(0))
+    let uncapped = cx.uncapped;
+    cx.endpoints().filter(move |endpoint| endpoint.spec.weight > 0 && (uncapped || endpoint.cap() != Some(0)))
 }
 
 /// Wait, prefill and decode of a request on an endpoint. `load` and `evict` are 0: see [`load_wait_ms`] and [`Market`].

@@ -1,6 +1,7 @@
 //! Late binding: which waiting request gets a slot that freed. Waiters are looked at in the queue's order, each
 //! through its own strategy; one that waits for a full endpoint reserves its work there (milliseconds) for the rest of
-//! the scan. A new request joins the queue before it is looked at, so it overtakes nobody. While a strategy lets
+//! the scan. A new request joins the queue before it is looked at, so it overtakes nobody; one that knows no caps takes
+//! no slot from anybody and is looked at first. While a strategy lets
 //! requests wait beside a free candidate, the queue is scanned again every [`RESCAN`]: prices change with time.
 
 use std::sync::Arc;
@@ -23,10 +24,10 @@ pub const RESCAN: Duration = Duration::from_millis(250);
 impl Pool {
     /// A request asks for a slot.
     pub(crate) fn submit(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() && !waiter.facts.uncapped {
             return self.submit_behind(ledger, now, id, waiter);
         }
-        self.hesitates = false;
+        self.hesitates &= !self.queue.is_empty();
         let submit = match self.try_start(ledger, now, &waiter) {
             Some(Ok(grant)) => Submit::Granted(grant),
             Some(Err(reason)) => Submit::Rejected(reason),
@@ -153,8 +154,9 @@ impl Pool {
     }
 
     fn has_free(&self, ledger: &Ledger, now: Time) -> bool {
+        let uncapped = self.queue.has_uncapped();
         let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
-        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && endpoint.is_free(now))
+        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && (uncapped || endpoint.is_free(now)))
     }
 
     /// Notes when time alone may free a slot: a back-off ends, a report grows old, a strategy changes its mind.

@@ -60,6 +60,26 @@ impl Default for PathClasses {
     }
 }
 
+/// Some endpoints of a pool. Cheap to clone; made of ids in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointSet(Arc<[EndpointId]>);
+
+impl EndpointSet {
+    /// True if the endpoint is one of them.
+    pub fn contains(&self, id: EndpointId) -> bool {
+        self.0.binary_search(&id).is_ok()
+    }
+}
+
+impl FromIterator<EndpointId> for EndpointSet {
+    fn from_iter<I: IntoIterator<Item = EndpointId>>(ids: I) -> Self {
+        let mut ids: Vec<EndpointId> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        EndpointSet(ids.into())
+    }
+}
+
 /// Everything a strategy may know of a request. Cheap to clone; one value per attempt.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -87,7 +107,8 @@ pub struct RequestFacts {
     pub metadata_only: bool,
     /// Hash of the session (conversation, user), where the request has one.
     pub session: Option<u64>,
-    /// Hash of the route's configured key, where it has one.
+    /// Hash (xxh3) of the value of the first of the strategy's [`crate::Needs::keys`] that the request has; `None` if
+    /// it has none of them, or the strategy asks for none.
     pub hash_key: Option<u64>,
     /// Chained hashes of the prompt's 1 KiB blocks; empty unless a strategy needs them.
     pub prompt_blocks: Arc<[u64]>,
@@ -95,8 +116,21 @@ pub struct RequestFacts {
     pub body_bytes: u64,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// The route's subset (`where:`): nobody else is a candidate, and whether the model is known, somebody is ready or
+    /// all were tried is judged among these. `None` = the whole pool.
+    pub among: Option<EndpointSet>,
+    /// The route knows no caps (`caps: false`): every candidate counts as free, so the request never waits for a slot.
+    /// It is in-flight all the same, and fills the caps that other routes go by.
+    pub uncapped: bool,
     /// Endpoints that already failed this request.
     pub tried: Vec<EndpointId>,
     /// True if the decision is to be explained: strategies then write their priced terms.
     pub explain: bool,
+}
+
+impl RequestFacts {
+    /// True unless the route's subset leaves the endpoint out.
+    pub fn admits(&self, endpoint: EndpointId) -> bool {
+        self.among.as_ref().is_none_or(|subset| subset.contains(endpoint))
+    }
 }

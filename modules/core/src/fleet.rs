@@ -113,10 +113,12 @@ impl Fleet {
 
     /// True if no other endpoint beside the attempt's is ready to serve such a request.
     fn is_last_for(&self, now: Time, attempt: &Attempt) -> bool {
-        let (model, class) = (attempt.facts.model.as_deref(), attempt.facts.path_class);
+        let facts = &attempt.facts;
+        let (model, class) = (facts.model.as_deref(), facts.path_class);
         let owners = self.ledger.pools_of(attempt.endpoint);
         let shown = owners.iter().filter_map(|pool| self.pools.get(pool)).flat_map(|pool| &pool.endpoints);
-        let mut others = shown.filter(|id| **id != attempt.endpoint).filter_map(|id| self.ledger.table.get(*id));
+        let others = shown.filter(|id| **id != attempt.endpoint && facts.admits(**id));
+        let mut others = others.filter_map(|id| self.ledger.table.get(*id));
         !others.any(|other| other.is_ready(now) && other.speaks.contains(class) && other.can_serve(model))
     }
 

@@ -8,7 +8,7 @@ use crate::endpoint::{Endpoint, EndpointId};
 use crate::event::Event;
 use crate::facts::RequestFacts;
 use crate::spec::{StrategyId, Ticket};
-use crate::strategy::{Context, Needs, Pick, Strategy};
+use crate::strategy::{Chosen, Context, Needs, Pick, Strategy};
 
 /// The name under which the built-in rule signs its grants.
 pub(crate) const FALLBACK: &str = "least-connection";
@@ -41,6 +41,11 @@ impl Guarded {
         })
     }
 
+    /// What it has come to, if it chooses among modules.
+    pub(crate) fn chosen(&self) -> Option<Chosen> {
+        catch_unwind(AssertUnwindSafe(|| self.strategy.chosen())).ok().flatten()
+    }
+
     pub(crate) fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
         let strategy = &mut self.strategy;
         if catch_unwind(AssertUnwindSafe(|| strategy.observe(event, cx))).is_err() {
@@ -61,5 +66,5 @@ fn load(endpoint: &Endpoint) -> f64 {
 
 /// True if `id` may be picked now.
 pub(crate) fn is_valid(id: EndpointId, cx: &Context<'_>) -> bool {
-    cx.candidates.contains(&id) && cx.table.get(id).is_some_and(|endpoint| endpoint.is_free(cx.now))
+    cx.candidates.contains(&id) && cx.table.get(id).is_some_and(|endpoint| cx.is_free(endpoint))
 }

@@ -27,6 +27,7 @@ pub mod facts;
 pub mod fleet;
 mod guarded;
 pub mod health;
+mod key;
 pub mod learn;
 mod ledger;
 mod pool;
@@ -40,11 +41,12 @@ mod views;
 
 pub use endpoint::{EndpointId, EngineClass, Inventory, Sample};
 pub use event::{Event, Outcome, Usage};
-pub use facts::{PathClass, PathClasses, RequestFacts, RequestId};
+pub use facts::{EndpointSet, PathClass, PathClasses, RequestFacts, RequestId};
 pub use fleet::Fleet;
+pub use key::KeySource;
 pub use spec::{
     Applied, AppliedPool, Faults, Grant, HealthLimits, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, StrategyId,
-    StrategySpec, Submit, Ticket, WaiterId,
+    StrategySpec, StrategyView, Submit, Ticket, WaiterId,
 };
-pub use strategy::{Context, Explanation, Module, Needs, Pick, Reason, Strategy, Term};
+pub use strategy::{Chosen, Context, Explanation, Module, Needs, Pick, Reason, Strategy, Term};
 pub use time::Time;

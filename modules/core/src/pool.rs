@@ -129,7 +129,7 @@ impl Pool {
         explain: bool,
         shown: &mut Vec<EndpointId>,
     ) -> (Verdict, Option<Explanation>) {
-        let is_free = |id: &EndpointId| table.get(*id).is_some_and(|endpoint| endpoint.is_free(now));
+        let is_free = |id: &EndpointId| facts.uncapped || table.get(*id).is_some_and(|endpoint| endpoint.is_free(now));
         let mut running = self.strategies.iter_mut().find(|running| running.id == strategy);
         if !running.as_ref().is_some_and(|running| running.needs.full_endpoints) {
             shown.retain(is_free);
@@ -143,6 +143,7 @@ impl Pool {
             rng: &mut self.rng,
             table,
             candidates: shown,
+            uncapped: facts.uncapped,
             reserved: &self.reserved,
             explain: explanation.as_mut(),
         };
@@ -150,7 +151,8 @@ impl Pool {
             Some(running) => running.pick(facts, &mut cx),
             None => guarded::least_connection(&cx),
         };
-        let module = running.as_ref().map_or(FALLBACK, |running| running.module);
+        let signed = |running: &&mut Guarded| running.chosen().map_or(running.module, |chosen| chosen.module);
+        let module = running.as_ref().map_or(FALLBACK, signed);
         let refused = match &pick {
             Pick::Endpoint(id) => !guarded::is_valid(*id, &cx),
             Pick::WaitFor(id) => !shown.contains(id),
@@ -228,7 +230,7 @@ impl Pool {
                 continue;
             }
             let (rng, candidates) = (&mut self.rng, &self.endpoints);
-            let mut cx = Context { now, rng, table, candidates, reserved: &[], explain: None };
+            let mut cx = Context { now, rng, table, candidates, uncapped: false, reserved: &[], explain: None };
             if let Some(event) = event(running.id) {
                 running.observe(&event, &mut cx);
             }

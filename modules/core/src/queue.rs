@@ -1,12 +1,12 @@
 //! The waiting requests of one pool. Order: class (lower first), then original arrival, then number. Grouped by
-//! (class, strategy, path class, model), so that a burst of one model hides no other: one scan takes at most
+//! (class, strategy, path class, model, subset, caps or not), so that a burst of one model hides no other: one scan takes at most
 //! [`SCAN_PER_GROUP`] of a group and [`SCAN`] in all, plus the first of every group left out. Bytes are bytes of
 //! body held in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::facts::RequestFacts;
+use crate::facts::{EndpointSet, RequestFacts};
 use crate::spec::{StrategyId, WaiterId};
 use crate::time::Time;
 
@@ -22,6 +22,8 @@ struct Group {
     strategy: StrategyId,
     path: u16,
     model: Option<Arc<str>>,
+    among: Option<EndpointSet>,
+    uncapped: bool,
 }
 
 /// A waiter's place in the pool's order.
@@ -52,6 +54,8 @@ impl Waiter {
             strategy: self.strategy,
             path: self.facts.path_class as u16,
             model: self.facts.model.clone(),
+            among: self.facts.among.clone(),
+            uncapped: self.facts.uncapped,
         }
     }
 }
@@ -64,6 +68,7 @@ pub(crate) struct Queue {
     deadlines: BTreeSet<(Time, WaiterId)>,
     bytes: u64,
     retries: usize,
+    uncapped: usize,
 }
 
 impl Queue {
@@ -84,6 +89,11 @@ impl Queue {
         self.retries
     }
 
+    /// True if somebody waits who needs no slot, only an endpoint.
+    pub(crate) fn has_uncapped(&self) -> bool {
+        self.uncapped > 0
+    }
+
     pub(crate) fn get(&self, id: WaiterId) -> Option<&Waiter> {
         self.waiters.get(&id)
     }
@@ -91,6 +101,7 @@ impl Queue {
     pub(crate) fn insert(&mut self, id: WaiterId, waiter: Waiter) {
         self.bytes += waiter.facts.body_bytes;
         self.retries += usize::from(waiter.facts.attempt > 0);
+        self.uncapped += usize::from(waiter.facts.uncapped);
         self.deadlines.insert((waiter.deadline, id));
         self.groups.entry(waiter.group()).or_default().insert((waiter.arrival, id));
         self.waiters.insert(id, waiter);
@@ -100,6 +111,7 @@ impl Queue {
         let waiter = self.waiters.remove(&id)?;
         self.bytes -= waiter.facts.body_bytes;
         self.retries -= usize::from(waiter.facts.attempt > 0);
+        self.uncapped -= usize::from(waiter.facts.uncapped);
         self.deadlines.remove(&(waiter.deadline, id));
         let group = waiter.group();
         if let Some(members) = self.groups.get_mut(&group) {

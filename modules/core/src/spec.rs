@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::{EndpointId, EndpointSpec};
-use crate::strategy::{Explanation, Reason, Strategy};
+use crate::strategy::{Chosen, Explanation, Needs, Reason, Strategy};
 
 /// A pool's number. Stable while a pool of that name lives, over reloads too; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,7 +111,7 @@ pub struct Grant {
     pub ticket: Ticket,
     /// Where to send the request.
     pub endpoint: EndpointId,
-    /// The module that chose.
+    /// The module that chose; for a strategy that chooses among modules, the one that it went by.
     pub module: &'static str,
     /// The endpoint's own name of the model, where it differs from the request's.
     pub local_model: Option<Arc<str>>,
@@ -158,6 +158,21 @@ pub struct PoolView<'a> {
     pub queued_bytes: u64,
     /// Requests that hold a slot.
     pub live: usize,
+}
+
+/// A running strategy as others see it.
+#[derive(Clone, Debug)]
+pub struct StrategyView<'a> {
+    /// Its number.
+    pub id: StrategyId,
+    /// Its module, as configured.
+    pub module: &'static str,
+    /// Its options, defaults filled.
+    pub options: &'a serde_json::Value,
+    /// What it wants to know of a request.
+    pub needs: &'a Needs,
+    /// The module that it goes by now, if it chooses among modules.
+    pub chosen: Option<Chosen>,
 }
 
 /// What a strategy did wrong, counted since it was built.

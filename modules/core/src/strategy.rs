@@ -9,11 +9,12 @@ use serde::de::DeserializeOwned;
 use crate::endpoint::{Endpoint, EndpointId, Endpoints};
 use crate::event::Event;
 use crate::facts::RequestFacts;
+use crate::key::KeySource;
 use crate::time::Time;
 
 /// One balancing rule. No I/O, no clock, no randomness of its own.
 pub trait Strategy: Send {
-    /// What must be known of a request before [`Strategy::pick`] is asked.
+    /// What must be known of a request before [`Strategy::pick`] is asked. Asked once, when the strategy is built.
     fn needs(&self) -> Needs {
         Needs::default()
     }
@@ -26,10 +27,24 @@ pub trait Strategy: Send {
 
     /// The options in force, defaults filled: two strategies are the same if module and options are equal.
     fn options(&self) -> serde_json::Value;
+
+    /// The module that it goes by now, for a strategy that chooses among modules. Picks are signed with its name.
+    fn chosen(&self) -> Option<Chosen> {
+        None
+    }
+}
+
+/// What a strategy that chooses among modules has come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    /// The module.
+    pub module: &'static str,
+    /// What speaks for it, in a few words.
+    pub why: &'static str,
 }
 
 /// What a strategy wants to know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Needs {
     /// [`Context::endpoints`] also holds candidates without a free slot, and the strategy may answer
@@ -39,6 +54,8 @@ pub struct Needs {
     pub prompt_blocks: bool,
     /// [`RequestFacts::session`] must be filled.
     pub session: bool,
+    /// [`RequestFacts::hash_key`] must be filled, from the first of these that the request has. Empty: it is not used.
+    pub keys: Arc<[KeySource]>,
 }
 
 /// A strategy's answer.
@@ -96,6 +113,8 @@ pub struct Context<'a> {
     /// Candidates in configuration order: ready, not tried, speaking the path, able to serve the model.
     /// Only the free ones unless [`Needs::full_endpoints`].
     pub candidates: &'a [EndpointId],
+    /// The request knows no caps: every candidate is free ([`RequestFacts::uncapped`]).
+    pub uncapped: bool,
     /// Work promised, in this scan of the queue, to endpoints by earlier waiters: (endpoint, milliseconds).
     pub reserved: &'a [(EndpointId, f64)],
     /// Where to write priced terms; `None` unless someone asked.
@@ -111,8 +130,13 @@ impl<'a> Context<'a> {
 
     /// The candidates that have a free slot.
     pub fn free(&self) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
-        let now = self.now;
-        self.endpoints().filter(move |endpoint| endpoint.is_free(now))
+        let (now, uncapped) = (self.now, self.uncapped);
+        self.endpoints().filter(move |endpoint| uncapped || endpoint.is_free(now))
+    }
+
+    /// True if this request may go to the endpoint now: it has a free slot, or the request knows no caps.
+    pub fn is_free(&self, endpoint: &Endpoint) -> bool {
+        self.uncapped || endpoint.is_free(self.now)
     }
 
     /// Milliseconds of work promised to `endpoint` by earlier waiters of this scan.

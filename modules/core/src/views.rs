@@ -4,7 +4,7 @@ use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
 use crate::fleet::Fleet;
 use crate::pool::Verdict;
-use crate::spec::{Faults, PoolId, PoolView, StrategyId};
+use crate::spec::{Faults, PoolId, PoolView, StrategyId, StrategyView};
 use crate::strategy::{Explanation, Pick, Reason};
 use crate::time::Time;
 
@@ -20,9 +20,9 @@ impl Fleet {
         let Some(pool) = self.pools.get_mut(&pool) else {
             return (Pick::Reject(Reason::PoolGone), Explanation::default());
         };
-        let rng = pool.rng.clone();
+        let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
         let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
-        pool.rng = rng;
+        (pool.rng, pool.hesitates) = (rng, hesitates);
         let pick = match verdict {
             Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
             Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),
@@ -51,6 +51,18 @@ impl Fleet {
             queued: pool.queue.len(),
             queued_bytes: pool.queue.bytes(),
             live: pool.live,
+        })
+    }
+
+    /// The strategies that a pool runs: what they want to know, and what they have come to. None for an unknown pool.
+    pub fn strategies(&self, pool: PoolId) -> impl Iterator<Item = StrategyView<'_>> {
+        let running = self.pools.get(&pool).into_iter().flat_map(|pool| &pool.strategies);
+        running.map(|running| StrategyView {
+            id: running.id,
+            module: running.module,
+            options: &running.options,
+            needs: &running.needs,
+            chosen: running.chosen(),
         })
     }
 

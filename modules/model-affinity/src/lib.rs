@@ -80,7 +80,7 @@ impl Strategy for Affinity {
             .map(|endpoint| {
                 let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
                 market.add_cold(&mut price, endpoint, request);
-                Offer { endpoint, price, free: endpoint.is_free(cx.now) }
+                Offer { endpoint, price, free: cx.is_free(endpoint) }
             })
             .collect();
         if let Some(explanation) = cx.explain.as_deref_mut() {

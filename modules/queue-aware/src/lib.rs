@@ -58,7 +58,7 @@ impl Strategy for Earliest {
             .map(|endpoint| {
                 let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
                 price.load = load_wait_ms(endpoint, request, cx.now);
-                Offer { endpoint, price, free: endpoint.is_free(cx.now) }
+                Offer { endpoint, price, free: cx.is_free(endpoint) }
             })
             .collect();
         if let Some(explanation) = cx.explain.as_deref_mut() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use arriero_core::endpoint::EndpointSpec;
 use http::{HeaderName, HeaderValue};
 
-use super::{Unique, below, check_name, range, url};
+use super::file::read;
+use super::{Unique, below, check_name, range, tls, url};
 use crate::config::document::Document;
 use crate::config::places::Path;
 use crate::config::plan::{EndpointPlan, defaults};
@@ -27,13 +28,14 @@ const RESERVED: [&str; 8] =
     ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"];
 
 /// One endpoint of the pool at `pool`; where a value came from decides where its finding is placed.
-struct Origin<'p> {
-    endpoint: &'p Path,
+pub(super) struct Origin<'p> {
+    pub(super) endpoint: &'p Path,
     pool: &'p Path,
 }
 
 impl Origin<'_> {
-    fn of(&self, text: &Document<'_>, key: &[&str]) -> Path {
+    /// Where the value under this key was written: at the endpoint, or in the pool's defaults.
+    pub(super) fn of(&self, text: &Document<'_>, key: &[&str]) -> Path {
         let own: Path = key.iter().fold(self.endpoint.clone(), |path, step| below(&path, step));
         let common = key.iter().fold(below(self.pool, "defaults"), |path, step| below(&path, step));
         if !text.has(&own) && text.has(&common) { common } else { own }
@@ -68,6 +70,7 @@ pub(super) fn check(
             return None;
         }
     };
+    let tls_options = tls::endpoint(text, &origin, &yaml, url.tls);
     let written = written.trim_end_matches('/');
     let twice = format!("{written} is an endpoint already; a URL belongs to one pool, once");
     let is_new = fleet.urls.check(text, &url_at, &url.key(), &twice);
@@ -98,6 +101,9 @@ pub(super) fn check(
         },
         url: written.into(),
         tls: url.tls,
+        tls_options,
+        http2: yaml.http2.unwrap_or(false),
+        resolve: yaml.resolve.map_or(defaults::RESOLVE, |span| span.0),
         host: url.host,
         port: url.port,
         base_path: url.base_path,
@@ -121,6 +127,10 @@ fn ranges(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) {
     if yaml.vram.is_some_and(|size| size.0 == 0) {
         let at = origin.of(text, &["vram"]);
         range(text, &at, "0B", "more than 0B");
+    }
+    if let Some(span) = yaml.resolve.filter(|span| span.0 < Duration::from_secs(1)) {
+        let at = origin.of(text, &["resolve"]);
+        range(text, &at, &span.to_string(), "1s or more");
     }
 }
 
@@ -156,7 +166,7 @@ fn headers(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) -> Vec
     }
     if let Some(file) = &yaml.headers_file {
         let at = origin.of(text, &["headers_file"]);
-        let content = read_secret(text, &at, file).unwrap_or_default();
+        let content = read(text, &at, file).unwrap_or_default();
         for (index, line) in content.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -194,7 +204,7 @@ fn header(name: &str, value: &str) -> Result<(String, Secret), String> {
 fn api_key(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) -> Option<Secret> {
     let file = yaml.api_key_file.as_ref()?;
     let at = origin.of(text, &["api_key_file"]);
-    let content = read_secret(text, &at, file)?;
+    let content = read(text, &at, file)?;
     let key = content.trim();
     if key.is_empty() || HeaderValue::from_str(key).is_err() {
         let what = if key.is_empty() {
@@ -206,17 +216,4 @@ fn api_key(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) -> Opt
         return None;
     }
     Some(Secret::new(key))
-}
-
-fn read_secret(text: &mut Document<'_>, at: &Path, file: &str) -> Option<String> {
-    let full = text.beside(file);
-    match std::fs::read_to_string(&full) {
-        Ok(content) => Some(content),
-        Err(error) => {
-            let finding = text.at(at, format!("file `{file}` cannot be read"));
-            finding.found = Some(error.to_string());
-            finding.hint = Some("a relative name is looked up beside the configuration file".into());
-            None
-        }
-    }
 }

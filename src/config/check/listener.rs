@@ -1,15 +1,24 @@
 //! Listeners and the admin listener: addresses that can all be bound at once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::{Item, Texts, Unique, below, check_name, path};
+use ipnet::IpNet;
+
+use super::{Item, Texts, Unique, below, check_name, is_missing, path, range, tls};
 use crate::config::document::Document;
 use crate::config::places::Path;
 use crate::config::plan::{ListenerPlan, defaults};
+use crate::config::wording::item;
 use crate::config::yaml;
 
 /// The listeners, each with where it was written.
 pub(super) type Placed = Vec<(String, ListenerPlan)>;
+
+/// Every listener's name.
+pub(super) fn names(main: &yaml::Config, items: &[Item<yaml::Listener>]) -> Vec<String> {
+    let short = main.listen.iter().map(|_| DEFAULT.to_string());
+    short.chain(items.iter().filter_map(|item| item.path.last().cloned())).collect()
+}
 
 pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts: Texts<'_, '_>) -> Placed {
     let mut listeners = Placed::new();
@@ -21,7 +30,9 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
             texts[0].at_key(&at, "`listen` is short for one listener; here `listeners` names them too").hint =
                 Some("move this address into `listeners`".into());
         }
-        add(&mut listeners, &mut texts[0], &at, "default", listen, false);
+        if let Some(bind) = free_address(&mut texts[0], &at, listen, &listeners) {
+            listeners.push((texts[0].line_of(&at), plain(DEFAULT, bind)));
+        }
     }
     for Item { text, path, yaml } in items {
         let text = &mut texts[text];
@@ -29,11 +40,17 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
         check_name(text, &path, "a listener", &name);
         names.check(text, &path, &name, &format!("two listeners are called `{name}`"));
         let at = below(&path, "bind");
-        match yaml.bind {
-            Some(bind) => add(&mut listeners, text, &at, &name, &bind, yaml.h2c),
-            None if text.is_broken(&at) => {}
-            None => text.at(&path, format!("listener `{name}` has no `bind`")).hint = Some(EXAMPLE.into()),
-        }
+        let bind = match &yaml.bind {
+            Some(bind) => free_address(text, &at, bind, &listeners),
+            None => {
+                if is_missing(text, &path, "bind") {
+                    text.at(&path, format!("listener `{name}` has no `bind`")).hint = Some(EXAMPLE.into());
+                }
+                None
+            }
+        };
+        let options = options(text, &path, &name, yaml);
+        listeners.extend(bind.map(|bind| (text.line_of(&at), ListenerPlan { bind, ..options })));
     }
     let damaged =
         texts.iter().any(|text| text.is_damaged(&path(&["listen"])) || text.is_damaged(&path(&["listeners"])));
@@ -44,20 +61,73 @@ pub(super) fn check(main: &yaml::Config, items: Vec<Item<yaml::Listener>>, texts
     listeners
 }
 
+/// A listener without options.
+fn plain(name: &str, bind: SocketAddr) -> ListenerPlan {
+    ListenerPlan {
+        name: name.into(),
+        bind,
+        h2c: false,
+        tls: Vec::new(),
+        trusted_proxies: Vec::new(),
+        max_connections: None,
+    }
+}
+
+/// All but the address, which is still to come.
+fn options(text: &mut Document<'_>, at: &Path, name: &str, yaml: yaml::Listener) -> ListenerPlan {
+    let trusted_proxies = networks(text, &below(at, "trusted_proxies"), &yaml.trusted_proxies);
+    if yaml.max_connections == Some(0) {
+        range(text, &below(at, "max_connections"), "0", "1 or more; leave it out for no limit");
+    }
+    if yaml.h2c && yaml.tls.is_some() {
+        let finding = text.at(&below(at, "h2c"), "`h2c` is HTTP/2 without TLS, and this listener has `tls`");
+        finding.hint = Some("leave `h2c` out: with TLS, HTTP/2 is negotiated".into());
+    }
+    let tls = tls::certificates(text, &below(at, "tls"), yaml.tls);
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let plain = plain(name, nowhere);
+    ListenerPlan { h2c: yaml.h2c, tls, trusted_proxies, max_connections: yaml.max_connections, ..plain }
+}
+
+/// Networks, or single addresses.
+fn networks(text: &mut Document<'_>, at: &Path, written: &[String]) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (index, written) in text.sound_items(at).into_iter().zip(written) {
+        let item_at = below(at, &index.to_string());
+        match written.parse::<IpNet>().or_else(|_| written.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(network) if network == network.trunc() => networks.push(network),
+            Ok(network) => {
+                let message = format!("{} is an address in a network, not a network", item(&item_at));
+                let finding = text.at(&item_at, message);
+                finding.found = Some(written.clone());
+                finding.hint =
+                    Some(format!("write `{}`, or `{}` for this one address", network.trunc(), network.addr()));
+            }
+            Err(_) => {
+                let finding = text.at(&item_at, format!("{} is no address and no network", item(&item_at)));
+                finding.found = Some(written.clone());
+                finding.allowed = Some("an IP address or a network: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`".into());
+            }
+        }
+    }
+    networks
+}
+
+/// The name of the listener of `listen`.
+const DEFAULT: &str = "default";
 const EXAMPLE: &str = "an address and a port, like `bind: \"127.0.0.1:11434\"`";
 
 pub(super) fn admin(main: &yaml::Config, listeners: &Placed, texts: Texts<'_, '_>) -> Option<SocketAddr> {
     let admin = main.admin.as_ref()?;
     let at = path(&["admin", "bind"]);
-    let bind = address(&mut texts[0], &at, admin.bind.as_deref().unwrap_or(defaults::ADMIN))?;
-    collide(&mut texts[0], &at, bind, listeners);
-    Some(bind)
+    free_address(&mut texts[0], &at, admin.bind.as_deref().unwrap_or(defaults::ADMIN), listeners)
 }
 
-fn add(listeners: &mut Placed, text: &mut Document<'_>, at: &Path, name: &str, bind: &str, h2c: bool) {
-    let Some(bind) = address(text, at, bind) else { return };
+/// The address as written; also if it is taken, which is a finding.
+fn free_address(text: &mut Document<'_>, at: &Path, written: &str, listeners: &Placed) -> Option<SocketAddr> {
+    let bind = address(text, at, written)?;
     collide(text, at, bind, listeners);
-    listeners.push((text.line_of(at), ListenerPlan { name: name.into(), bind, h2c }));
+    Some(bind)
 }
 
 fn address(text: &mut Document<'_>, at: &Path, written: &str) -> Option<SocketAddr> {

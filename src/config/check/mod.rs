@@ -3,19 +3,28 @@
 //! What was left out because it could not be read (it has its finding already) is never reported again as missing or
 //! unknown.
 
+mod auth;
+mod balance;
 mod endpoint;
+mod file;
+mod known;
 mod listener;
+mod matching;
 mod pool;
 mod route;
+mod target;
+mod tls;
 mod url;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use self::known::Known;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::document::Document;
 use crate::config::places::Path;
 use crate::config::plan::{AccessLogPlan, ClientTimeoutsPlan, HeadersPlan, LimitsPlan, Plan, defaults};
 use crate::config::units::{Size, Span};
-use crate::config::wording::item;
+use crate::config::wording::{did_you_mean, item};
 use crate::config::yaml;
 use crate::registry::ModuleEntry;
 
@@ -41,21 +50,33 @@ pub(crate) type Texts<'t, 'e> = &'t mut [Document<'e>];
 /// Checks everything. The plan is of use only if no text has a finding.
 pub(crate) fn check(parts: Parts, texts: Texts<'_, '_>, modules: &[ModuleEntry]) -> Plan {
     let Parts { main, listeners, pools, routes } = parts;
+    let listener_names = listener::names(&main, &listeners);
     let listeners = listener::check(&main, listeners, texts);
     let admin = listener::admin(&main, &listeners, texts);
     let listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
+    let auth = auth::check(&main, &mut texts[0]);
     let pools = pool::check(pools, texts);
-    let routes = route::check(routes, &pools, main.routes.is_some(), texts, modules);
+    let known = Known {
+        listeners: listener_names,
+        pools: &pools,
+        auth: auth.as_ref(),
+        auth_written: main.auth.is_some() || texts[0].is_damaged(&path(&["auth"])),
+        modules,
+        broken: Known::broken(texts),
+    };
+    let routes = route::check(routes, main.routes.is_some(), texts, &known);
     let main_text = &mut texts[0];
     Plan {
         listeners,
         admin,
+        auth,
         pools,
         routes,
         headers: headers(&main),
         limits: limits(&main, main_text),
         timeouts: timeouts(&main, main_text),
         access_log: access_log(&main, main_text),
+        warnings: Vec::new(),
     }
 }
 
@@ -152,11 +173,29 @@ fn positive(text: &mut Document<'_>, at: &[String], span: Option<Span>) {
 
 /// Names go into headers, logs and metrics.
 fn check_name(text: &mut Document<'_>, at: &[String], what: &str, name: &str) {
-    let plain = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '"' | '\\' | ',' | ';');
-    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+    if !is_name(name) {
         let finding = text.at_key(at, format!("`{name}` cannot be the name of {what}"));
         finding.allowed = Some("1 to 100 visible ASCII characters without blanks, quotes, `,`, `;` and `\\`".into());
     }
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '"' | '\\' | ',' | ';');
+    !name.is_empty() && name.len() <= 100 && name.chars().all(plain)
+}
+
+/// True if a key is missing that is not there because it could not be read.
+fn is_missing(text: &Document<'_>, at: &[String], key: &str) -> bool {
+    !text.is_broken(&below(at, key))
+}
+
+/// Completes the finding of a name that is unknown: what there is (`what`, if there is nothing), and what is nearest.
+fn near<'n>(finding: &mut Diagnostic, name: &str, known: impl Iterator<Item = &'n str>, what: &str) {
+    let mut seen = BTreeSet::new();
+    let known: Vec<&str> = known.filter(|name| seen.insert(*name)).collect();
+    finding.found = Some(name.into());
+    finding.allowed = Some(if known.is_empty() { what.into() } else { known.join(", ") });
+    finding.hint = did_you_mean(name, known);
 }
 
 /// Names or URLs that must differ: reports the second use and points at the first.

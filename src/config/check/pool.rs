@@ -42,6 +42,10 @@ fn pool(text: &mut Document<'_>, at: &Path, name: &str, yaml: yaml::Pool, fleet:
         let endpoint_at = below(&list, &index.to_string());
         endpoints.extend(endpoint::check(text, &endpoint_at, at, endpoint.0.or(&yaml.defaults), fleet));
     }
+    let tls_at = below(&below(at, "defaults"), "tls");
+    if yaml.defaults.tls.is_some() && !endpoints.iter().any(|one| one.tls) && !text.is_damaged(&list) {
+        text.at(&tls_at, format!("{} is for https, and no endpoint's URL is https", item(&tls_at)));
+    }
     if let Some(retries) = yaml.retries.filter(|retries| *retries > 10) {
         range(text, &below(at, "retries"), &retries.to_string(), "0 to 10");
     }

@@ -1,73 +1,88 @@
-//! Routes: matches that can be reached, pools that exist, modules that are compiled in.
+//! Routes: names that differ, matches that can be reached, and all that a route refers to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::HeaderName;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Item, Texts, Unique, below, check_name, path};
+use super::known::Known;
+use super::matching::{Earlier, matcher};
+use super::{Item, Texts, Unique, balance, below, check_name, near, path, target};
 use crate::config::document::Document;
-use crate::config::matcher::{Glob, Matcher};
+use crate::config::matcher::Matcher;
 use crate::config::places::Path;
-use crate::config::plan::{BalancePlan, EndpointPlan, EngineKind, PoolPlan, RoutePlan};
-use crate::config::wording::item;
+use crate::config::plan::{ClientsPlan, EndpointPlan, RoutePlan};
 use crate::config::yaml;
 use crate::dialect::allow_names;
-use crate::registry::ModuleEntry;
 
 pub(super) fn check(
     items: Vec<Item<yaml::Route>>,
-    pools: &[PoolPlan],
     written: bool,
     texts: Texts<'_, '_>,
-    modules: &[ModuleEntry],
+    known: &Known<'_>,
 ) -> Vec<RoutePlan> {
-    let damaged = ["routes", "pools"].iter().any(|key| texts.iter().any(|text| text.is_damaged(&path(&[key]))));
     let mut routes = Vec::<RoutePlan>::new();
-    let mut matches = Vec::<(String, String, Matcher)>::new();
+    let mut earlier = Earlier::default();
     let mut names = Unique::default();
-    if items.is_empty() && !damaged {
-        routes.extend(only_route(pools, written, &mut texts[0], modules));
+    if items.is_empty() && !known.is_damaged(&["routes"]) && !known.is_damaged(&["pools"]) {
+        routes.extend(only_route(written, &mut texts[0], known));
     }
     for Item { text, path, yaml } in items {
         let text = &mut texts[text];
-        let matcher = matcher(text, &below(&path, "match"), &yaml.matches);
+        let match_at = below(&path, "match");
+        let matcher = matcher(text, &match_at, &yaml.matches, known);
         let (name, identity) = names_of(text, &path, &yaml, &matcher, &mut names);
-        if !text.is_damaged(&below(&path, "match")) {
-            if let Some((earlier, place, _)) = matches.iter().find(|(_, _, earlier)| earlier.covers(&matcher)) {
-                let finding = text.at(&path, format!("{} is never reached", item(&path)));
-                finding.found = Some(format!("route `{earlier}` at {place} takes everything that it would"));
-                finding.hint = Some("the first match wins: put the narrower route first".into());
-            }
-            matches.push((name.clone(), text.line_of(&path), matcher.clone()));
+        if !text.is_damaged(&match_at) {
+            earlier.check(text, &path, &name, &matcher, known);
         }
-        let pool = pool(text, &path, &yaml, pools);
-        let endpoints = pool.map_or(&[][..], |pool| &pools[pool].endpoints);
-        let balance = balance(text, &path, yaml.balance.as_ref(), endpoints, modules);
-        let aliases = aliases(text, &path, &yaml);
-        let allow = allow(text, &path, &yaml);
-        if yaml.default_model.as_deref() == Some("") {
-            text.at(&below(&path, "default_model"), "`default_model` is empty");
-        }
-        if let (Some(pool), Some(balance)) = (pool, balance) {
-            let default_model = yaml.default_model.as_deref().map(Into::into);
-            let (name, identity) = (name.as_str().into(), identity.as_str().into());
-            routes.push(RoutePlan { name, identity, matcher, pool, balance, aliases, allow, default_model });
-        }
+        routes.extend(route(text, &path, yaml, matcher, (&name, &identity), known));
     }
     routes
 }
 
-/// No routes: everything goes to the only pool.
-fn only_route(
-    pools: &[PoolPlan],
-    written: bool,
+fn route(
     text: &mut Document<'_>,
-    modules: &[ModuleEntry],
+    at: &Path,
+    yaml: yaml::Route,
+    matcher: Matcher,
+    (name, identity): (&str, &str),
+    known: &Known<'_>,
 ) -> Option<RoutePlan> {
-    let [pool] = pools else {
-        if !pools.is_empty() {
-            let names: Vec<&str> = pools.iter().map(|pool| &*pool.name).collect();
+    let pools = target::pools(text, at, &yaml, known);
+    let named = pools.as_deref().unwrap_or_default();
+    target::among(text, at, &yaml, named, known);
+    let clients = target::clients(text, at, &yaml, known);
+    let balance = balance::check(text, at, yaml.balance.as_ref(), endpoints(named, known), known);
+    let aliases = aliases(text, at, &yaml);
+    let allow = allow(text, at, &yaml);
+    if yaml.default_model.as_deref() == Some("") {
+        text.at(&below(at, "default_model"), "`default_model` is empty");
+    }
+    Some(RoutePlan {
+        name: name.into(),
+        identity: identity.into(),
+        matcher,
+        pools: pools?,
+        among: yaml.among,
+        caps: yaml.caps.unwrap_or(true),
+        clients,
+        balance: balance?,
+        aliases,
+        allow,
+        default_model: yaml.default_model.as_deref().map(Into::into),
+    })
+}
+
+/// The endpoints of all these pools.
+fn endpoints<'k>(pools: &[(usize, u32)], known: &Known<'k>) -> impl Iterator<Item = &'k EndpointPlan> {
+    let all = known.pools;
+    pools.iter().filter_map(|(pool, _)| all.get(*pool)).flat_map(|pool| &pool.endpoints)
+}
+
+/// No routes: everything goes to the only pool.
+fn only_route(written: bool, text: &mut Document<'_>, known: &Known<'_>) -> Option<RoutePlan> {
+    let [_] = known.pools else {
+        if !known.pools.is_empty() {
+            let names: Vec<&str> = known.pools.iter().map(|pool| &*pool.name).collect();
             let at = if written { path(&["routes"]) } else { Path::new() };
             let finding = text.at(&at, "there are no routes, but more than one pool");
             finding.found = Some(format!("pools {}", names.join(", ")));
@@ -75,46 +90,23 @@ fn only_route(
         }
         return None;
     };
-    let balance = balance(text, &Path::new(), None, &pool.endpoints, modules)?;
+    let pools = vec![(0, 1)];
+    let balance = balance::check(text, &Path::new(), None, endpoints(&pools, known), known)?;
     let matcher = Matcher::default();
     let name = matcher.describe();
     Some(RoutePlan {
         identity: hash(&name).as_str().into(),
         name: name.as_str().into(),
         matcher,
-        pool: 0,
+        pools,
+        among: BTreeMap::new(),
+        caps: true,
+        clients: ClientsPlan::default(),
         balance,
         aliases: BTreeMap::new(),
         allow: BTreeSet::new(),
         default_model: None,
     })
-}
-
-fn matcher(text: &mut Document<'_>, at: &Path, yaml: &yaml::Match) -> Matcher {
-    let mut glob = |at: Path, written: &str| match Glob::new(written) {
-        Ok(glob) => Some(glob),
-        Err(error) => {
-            let finding = text.at(&at, format!("{} is no glob: {error}", item(&at)));
-            finding.allowed = Some("`*` for any text, `?` for one character, `[ab]`, `{this,that}`".into());
-            None
-        }
-    };
-    let model = yaml.model.as_deref().and_then(|model| glob(below(at, "model"), model));
-    let path = yaml.path.as_deref().and_then(|path| glob(below(at, "path"), path));
-    let mut headers = Vec::new();
-    for (name, value) in &yaml.header {
-        let header_at = below(&below(at, "header"), name);
-        let value = glob(header_at, value);
-        headers.extend(value.map(|value| (name.to_ascii_lowercase(), value)));
-    }
-    for name in yaml.header.keys().filter(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
-        text.at_key(&below(&below(at, "header"), name), format!("`{name}` is no header name"));
-    }
-    if let Some(path) = yaml.path.as_deref().filter(|path| !path.starts_with(['/', '*', '?', '[', '{'])) {
-        let finding = text.at(&below(at, "path"), format!("no path matches `{path}`: paths begin with `/`"));
-        finding.hint = Some(format!("write `/{path}` or `*{path}`"));
-    }
-    Matcher { model, path, headers }
 }
 
 fn names_of(
@@ -144,72 +136,6 @@ fn hash(text: &str) -> String {
     format!("{:016x}", xxh3_64(text.as_bytes()))
 }
 
-fn pool(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route, pools: &[PoolPlan]) -> Option<usize> {
-    let pool_at = below(at, "pool");
-    let Some(name) = &yaml.pool else {
-        if !text.is_broken(&pool_at) {
-            text.at(at, format!("{} has no `pool`", item(at))).allowed = Some(pool_names(pools));
-        }
-        return None;
-    };
-    let found = pools.iter().position(|pool| *pool.name == **name);
-    if found.is_none() && !text.is_broken(&path(&["pools", name])) {
-        let finding = text.at(&pool_at, format!("{} names no pool: there is no `{name}`", item(&pool_at)));
-        finding.found = Some(name.clone());
-        finding.allowed = Some(pool_names(pools));
-    }
-    found
-}
-
-fn pool_names(pools: &[PoolPlan]) -> String {
-    if pools.is_empty() {
-        return "the name of a pool".into();
-    }
-    pools.iter().map(|pool| &*pool.name).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
-}
-
-fn balance(
-    text: &mut Document<'_>,
-    at: &Path,
-    yaml: Option<&yaml::Balance>,
-    endpoints: &[EndpointPlan],
-    modules: &[ModuleEntry],
-) -> Option<BalancePlan> {
-    let balance_at = below(at, "balance");
-    let written = yaml.map_or("auto", |balance| &balance.module);
-    let (name, why) = if written == "auto" { auto(endpoints) } else { (written, "configured") };
-    let Some(module) = modules.iter().find(|module| module.name == name) else {
-        let names: Vec<&str> = modules.iter().map(|module| module.name).chain(["auto"]).collect();
-        let finding = text.at(&balance_at, format!("there is no module `{name}`"));
-        finding.found = Some(written.into());
-        finding.allowed = Some(names.join(", "));
-        return None;
-    };
-    if yaml.is_some_and(|balance| balance.has_options) {
-        if written == "auto" {
-            text.at(&balance_at, "`auto` has no options").hint = Some("name a module to set its options".into());
-            return None;
-        }
-        return (module.decode)(text, &below(&balance_at, name));
-    }
-    match (module.plain)() {
-        Ok(balance) => Some(BalancePlan { why: why.into(), ..balance }),
-        Err(error) => {
-            text.at(&balance_at, format!("`{name}` needs options: {error}"));
-            None
-        }
-    }
-}
-
-/// What `auto` stands for, and why.
-fn auto(endpoints: &[EndpointPlan]) -> (&'static str, &'static str) {
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.engine == EngineKind::Vllm) {
-        ("least-connection", "auto: every endpoint is declared vllm, which keeps its one model loaded")
-    } else {
-        ("model-affinity", "auto: the engines may swap models")
-    }
-}
-
 fn aliases(
     text: &mut Document<'_>,
     at: &Path,
@@ -237,8 +163,7 @@ fn allow(text: &mut Document<'_>, at: &Path, yaml: &yaml::Route) -> BTreeSet<&'s
                     &below(&list, &index.to_string()),
                     format!("`allow` cannot hold `{name}`: no such control endpoints"),
                 );
-                finding.found = Some(name.clone());
-                finding.allowed = Some(allow_names().collect::<Vec<_>>().join(", "));
+                near(finding, name, allow_names(), "control endpoints");
             }
         }
     }

@@ -24,6 +24,8 @@ pub enum Engine {
     LlamaCpp,
     /// vLLM.
     Vllm,
+    /// SGLang.
+    Sglang,
     /// Anything that speaks the OpenAI API.
     Openai,
 }
@@ -36,9 +38,22 @@ impl Engine {
             Engine::Ollama => "ollama",
             Engine::LlamaCpp => "llama-cpp",
             Engine::Vllm => "vllm",
+            Engine::Sglang => "sglang",
             Engine::Openai => "openai",
         }
     }
+}
+
+/// How an https endpoint is verified.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndpointTls {
+    /// A PEM file with the roots to trust for it, instead of the system's.
+    pub ca: Option<String>,
+    /// The name to ask for and to verify. Default: the URL's host.
+    pub server_name: Option<String>,
+    /// Take any certificate. Default false; `check` warns of it.
+    pub insecure: Option<bool>,
 }
 
 macro_rules! endpoint_options {
@@ -83,7 +98,16 @@ macro_rules! endpoint_options {
             /// A file with more headers, one `name: value` per line.
             #[serde(default)]
             pub headers_file: Option<String>,
-            /// Labels for logs and metrics.
+            /// How TLS to it is verified; for https only.
+            #[serde(default)]
+            pub tls: Option<EndpointTls>,
+            /// Speak HTTP/2 to it: negotiated with https, unasked with http. Default false.
+            #[serde(default)]
+            pub http2: Option<bool>,
+            /// The longest that a resolved address is trusted, 1s or more. Default 30s.
+            #[serde(default)]
+            pub resolve: Option<Span>,
+            /// Labels for logs, metrics and a route's `where`.
             #[serde(default)]
             pub labels: TextMap,
         }
@@ -129,6 +153,9 @@ impl Endpoint {
             api_key_file: self.api_key_file.or_else(|| defaults.api_key_file.clone()),
             headers: join(self.headers, &defaults.headers),
             headers_file: self.headers_file.or_else(|| defaults.headers_file.clone()),
+            tls: self.tls.or_else(|| defaults.tls.clone()),
+            http2: self.http2.or(defaults.http2),
+            resolve: self.resolve.or(defaults.resolve),
             labels: join(self.labels, &defaults.labels),
         }
     }

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use crate::config::units::Span;
 
@@ -57,6 +57,79 @@ impl<T: JsonSchema> JsonSchema for Table<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         BTreeMap::<String, T>::json_schema(generator)
+    }
+}
+
+/// One item, or a list of items.
+#[derive(Clone, Debug)]
+pub enum OneOrMany<T> {
+    /// Written without a list.
+    One(T),
+    /// A list.
+    Many(Vec<T>),
+}
+
+/// What can be written alone or in a list.
+pub trait OneOrManyOf {
+    /// Both forms in words, for errors.
+    const FORM: &'static str;
+    /// True if an item is a mapping, false if it is a text.
+    const MAPPING: bool;
+}
+
+impl OneOrManyOf for String {
+    const FORM: &'static str = "a name, or a list of names";
+    const MAPPING: bool = false;
+}
+
+impl<'de, T: Deserialize<'de> + OneOrManyOf> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemOrList(PhantomData))
+    }
+}
+
+struct ItemOrList<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + OneOrManyOf> Visitor<'de> for ItemOrList<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(T::FORM)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany<T>, E> {
+        if T::MAPPING {
+            Err(E::invalid_type(Unexpected::Str(text), &self))
+        } else {
+            T::deserialize(text.into_deserializer()).map(OneOrMany::One)
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<OneOrMany<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(OneOrMany::Many)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany<T>, A::Error> {
+        if T::MAPPING {
+            T::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
+        } else {
+            Err(A::Error::invalid_type(Unexpected::Map, &self))
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [item, { "type": "array", "items": item, "minItems": 1 }] })
     }
 }
 

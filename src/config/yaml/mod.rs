@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod forms;
+mod listener;
 mod route;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use endpoint::{Endpoint, EndpointOptions, EndpointYaml, Engine, InFlight, Models};
-pub use forms::{Health, Poll, Table};
-pub use route::{Balance, Match, Route};
+pub use endpoint::{Endpoint, EndpointOptions, EndpointTls, EndpointYaml, Engine, InFlight, Models};
+pub use forms::{Health, OneOrMany, OneOrManyOf, Poll, Table};
+pub use listener::{Auth, Cert, Listener};
+pub use route::{Balance, Clients, Match, PoolChoice, Route};
 
 use crate::config::units::{Size, Span, SpanOrNone};
 
@@ -28,6 +30,8 @@ pub struct Config {
     pub listeners: Table<Listener>,
     /// The admin listener; off unless given. `{}` listens on 127.0.0.1:9901.
     pub admin: Option<Admin>,
+    /// Whose requests are served; without it everyone's.
+    pub auth: Option<Auth>,
     /// Pools by name: endpoints that share a queue.
     pub pools: Table<Pool>,
     /// Routes, first match wins. Left out: everything goes to the only pool.
@@ -54,19 +58,6 @@ pub struct Included {
     pub pools: Table<Pool>,
     /// Appended to the routes.
     pub routes: Vec<Route>,
-}
-
-/// One listener.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Listener {
-    /// Address and port, like `0.0.0.0:11434`. Required.
-    #[schemars(required)]
-    pub bind: Option<String>,
-    /// Also take HTTP/2 without TLS (prior knowledge). Default false: with it, an HTTP/1 request of less than 24 bytes
-    /// is not answered.
-    #[serde(default)]
-    pub h2c: bool,
 }
 
 /// The admin listener.

@@ -5,9 +5,10 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::{Table, TextMap};
+use super::{OneOrMany, Table, TextMap};
 
 /// One route.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -19,9 +20,19 @@ pub struct Route {
     /// What it takes. Left out: everything.
     #[serde(rename = "match", default)]
     pub matches: Match,
-    /// The pool that serves it. Required.
+    /// The pool that serves it; or pools with their shares of the requests, like `{ stable: 95, canary: 5 }`. Required.
     #[schemars(required)]
-    pub pool: Option<String>,
+    pub pool: Option<PoolChoice>,
+    /// Only endpoints with all these labels. Left out: all.
+    #[serde(rename = "where", default)]
+    pub among: TextMap,
+    /// False: `max_in_flight` is not looked at, requests go on at once. Default true.
+    #[serde(default)]
+    pub caps: Option<bool>,
+    /// The clients that may use it, by their names in `auth.keys_file`; or `public`: no key is asked for. Default: every
+    /// client with a key.
+    #[serde(default)]
+    pub clients: Option<Clients>,
     /// The module that chooses: its name, or `{ name: { options } }`. Default `auto`.
     #[serde(default)]
     pub balance: Option<Balance>,
@@ -46,6 +57,101 @@ pub struct Match {
     pub path: Option<String>,
     /// Globs over headers, by header name.
     pub header: TextMap,
+    /// The listener that heard it, or a list of listeners.
+    pub listener: Option<OneOrMany<String>>,
+}
+
+/// `pool`: a pool's name, or weights by name in the file's order.
+#[derive(Clone, Debug)]
+pub enum PoolChoice {
+    /// One pool.
+    One(String),
+    /// Several.
+    Split(Table<u32>),
+}
+
+impl<'de> Deserialize<'de> for PoolChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameOrWeights)
+    }
+}
+
+struct NameOrWeights;
+
+impl<'de> Visitor<'de> for NameOrWeights {
+    type Value = PoolChoice;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a pool's name, or a mapping of pools to weights")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<PoolChoice, E> {
+        Ok(PoolChoice::One(name.into()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PoolChoice, A::Error> {
+        Table::deserialize(MapAccessDeserializer::new(map)).map(PoolChoice::Split)
+    }
+}
+
+impl JsonSchema for PoolChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "PoolChoice".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let weight = json_schema!({ "type": "integer", "minimum": 0, "maximum": 1_000_000 });
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            { "type": "object", "additionalProperties": weight, "minProperties": 1 },
+        ] })
+    }
+}
+
+/// `clients`: names, or `public`.
+#[derive(Clone, Debug)]
+pub enum Clients {
+    /// These.
+    Only(Vec<String>),
+    /// Everyone.
+    Public,
+}
+
+impl<'de> Deserialize<'de> for Clients {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PublicOrNames)
+    }
+}
+
+struct PublicOrNames;
+
+impl<'de> Visitor<'de> for PublicOrNames {
+    type Value = Clients;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list of clients' names, or public")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Clients, E> {
+        if word == "public" { Ok(Clients::Public) } else { Err(E::invalid_value(Unexpected::Str(word), &self)) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Clients, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(names)).map(Clients::Only)
+    }
+}
+
+impl JsonSchema for Clients {
+    fn schema_name() -> Cow<'static, str> {
+        "Clients".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "const": "public" },
+            { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+        ] })
+    }
 }
 
 /// `balance`: a module's name, and whether options follow. The options are read later, by the module's own type.

@@ -105,6 +105,68 @@ async fn vllm_without_statistics_gives_no_figures_and_no_error() {
 }
 
 #[tokio::test]
+async fn sglang_ranks_are_summed_and_the_fullest_counts() {
+    let fake = Fake::start().await;
+    let engine = adapter(fake.be_sglang(), EngineKind::Sglang).await;
+    let (inventory, lists) = engine.inventory().await.unwrap();
+    assert_eq!((names(&inventory), lists.models.len()), (vec!["qwen"], 1));
+    let load = engine.sample(&inventory).await.unwrap();
+    assert_eq!((load.running, load.waiting, load.kv_used, load.slots), (Some(7), Some(7), Some(0.75), None));
+    assert_eq!(load.residents, Some(vec![resident("qwen", false)]));
+    assert_eq!(fake.count("/get_load") + fake.count("/metrics"), 0, "the old paths are left alone");
+}
+
+#[tokio::test]
+async fn sglang_tells_what_it_tells() {
+    let fake = Fake::start().await;
+    let engine = adapter(fake.be_sglang(), EngineKind::Sglang).await;
+    let loads = "/v1/loads?include=core";
+    let figures = async |ranks| {
+        fake.json(loads, json!({"loads": ranks}));
+        let load = engine.sample(&Inventory::Any).await.unwrap();
+        (load.running, load.waiting, load.kv_used)
+    };
+    let by_tokens = json!([{"num_running_reqs": 1, "num_used_tokens": 300, "max_total_num_tokens": 1200}]);
+    assert_eq!(figures(by_tokens).await, (Some(1), None, Some(0.25)));
+    let starting =
+        json!([{"num_running_reqs": 0, "num_waiting_reqs": 0, "token_usage": 0.0, "max_total_num_tokens": 0}]);
+    assert_eq!(figures(starting).await, (Some(0), Some(0), None));
+    let senseless = json!([{"num_running_reqs": -1, "num_waiting_reqs": "many", "token_usage": 7.5}, 3, null]);
+    assert_eq!(figures(senseless).await, (None, None, Some(1.0)));
+    assert_eq!(figures(json!([])).await, (None, None, None));
+    fake.text(loads, 401, "");
+    assert_eq!(engine.sample(&Inventory::Any).await.unwrap(), Load::default());
+    for (status, body) in [(500, "{}"), (200, "nonsense"), (200, "{}"), (200, "[]")] {
+        fake.text(loads, status, body);
+        assert!(engine.sample(&Inventory::Any).await.is_err(), "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_sglang_gives_its_counts_by_one_path_and_its_cache_by_another() {
+    let fake = Fake::start().await;
+    let engine = adapter(fake.be_old_sglang(), EngineKind::Sglang).await;
+    let mut figures = Vec::new();
+    for (load, metrics) in [(true, true), (false, true), (true, false), (false, false)] {
+        fake.be_old_sglang();
+        if !load {
+            fake.text("/get_load", 404, "");
+        }
+        if !metrics {
+            fake.text("/metrics", 404, "");
+        }
+        let load = engine.sample(&Inventory::Any).await.unwrap();
+        figures.push((load.running, load.waiting, load.kv_used));
+    }
+    let all = [(5, 2, true), (9, 8, true), (5, 2, false)];
+    let all = all.map(|(running, waiting, kv)| (Some(running), Some(waiting), kv.then_some(0.5)));
+    assert_eq!(figures, [all.as_slice(), &[(None, None, None)]].concat());
+    // A load in tokens is not a number of requests.
+    fake.json("/get_load", json!({"load": 70_000}));
+    assert_eq!(engine.sample(&Inventory::Any).await.unwrap().running, None);
+}
+
+#[tokio::test]
 async fn llama_cpp_with_one_model_holds_it_and_tells_slots_and_queue() {
     let fake = Fake::start().await;
     let engine = adapter(fake.be_llama_cpp(), EngineKind::LlamaCpp).await;
@@ -186,7 +248,7 @@ async fn a_key_that_is_refused_is_a_failure_and_an_accepted_one_is_used() {
     let fake = Fake::start().await;
     fake.set("/v1/models", Answer::Locked("Bearer right", list(&["big"], "someone")));
     let with = |headers, key: &str| {
-        Probe::new(&Target { headers, api_key: (!key.is_empty()).then(|| key.into()), ..fake.target() }).unwrap()
+        Probe::new(&Target { headers, api_key: (!key.is_empty()).then(|| key.into()), ..fake.target() }, None).unwrap()
     };
     let refused = detect(&with(vec![], "wrong"), EngineKind::Auto).await.err();
     assert_eq!(refused, Some(ProbeError::Status { path: "/v1/models".into(), status: 401 }));

@@ -36,7 +36,7 @@ fn names_of_kinds_are_read_back() {
         assert_eq!(kind.name().parse(), Ok(kind));
     }
     let error = "lmstudio".parse::<EngineKind>().unwrap_err();
-    assert_eq!(error, "unknown engine; known are auto, ollama, llama-cpp, vllm, openai");
+    assert_eq!(error, "unknown engine; known are auto, ollama, llama-cpp, vllm, sglang, openai");
 }
 
 #[test]
@@ -46,6 +46,7 @@ fn secrets_are_not_printed() {
         headers: vec![("x-team".into(), "hush1".into())],
         api_key: Some("hush2".into()),
         timeout: Duration::from_secs(1),
+        ..Target::default()
     };
     let text = format!("{target:?}");
     assert!(text.contains("engine:8000/v1") && text.contains("x-team"), "{text}");
@@ -60,8 +61,9 @@ fn a_target_that_cannot_be_asked_says_why_without_its_secrets() {
             headers: vec![(header.0.into(), header.1.into())],
             api_key: Some(key.into()),
             timeout: Duration::from_secs(1),
+            ..Target::default()
         };
-        Probe::new(&target).err().expect("refused").to_string()
+        Probe::new(&target, None).err().expect("refused").to_string()
     };
     assert_eq!(bad("ftp://x", ("a", "b"), "k"), "cannot be asked: url: not http://host or https://host");
     assert!(bad("engine", ("a", "b"), "k").starts_with("cannot be asked: url: "));
@@ -82,7 +84,7 @@ async fn every_question_carries_headers_key_base_path_and_the_engines_own_host()
         api_key: Some("k1\n".into()),
         ..fake.target()
     };
-    let probe = Probe::new(&target).unwrap();
+    let probe = Probe::new(&target, None).unwrap();
     let (description, engine) = detect(&probe, EngineKind::Auto).await.unwrap();
     assert_eq!(description.kind, EngineKind::OpenAi);
     engine.inventory().await.unwrap();
@@ -101,7 +103,7 @@ async fn an_authorization_header_of_the_endpoint_wins_over_its_key() {
     let fake = Fake::start().await;
     fake.set("/v1/models", Answer::Locked("Basic eDp5", json!({"data": []})));
     let headers = vec![("Authorization".into(), "Basic eDp5".into())];
-    let probe = Probe::new(&Target { headers, api_key: Some("other".into()), ..fake.target() }).unwrap();
+    let probe = Probe::new(&Target { headers, api_key: Some("other".into()), ..fake.target() }, None).unwrap();
     assert!(detect(&probe, EngineKind::OpenAi).await.is_ok());
 }
 
@@ -122,7 +124,7 @@ async fn a_refused_connection_is_told_in_the_systems_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let probe = Probe::new(&Target { url, timeout: Duration::from_secs(5), ..Target::default() }).unwrap();
+    let probe = Probe::new(&Target { url, timeout: Duration::from_secs(5), ..Target::default() }, None).unwrap();
     let error = detect(&probe, EngineKind::Auto).await.err().expect("refused").to_string();
     assert!(error.starts_with("GET /v1/models: Connection refused"), "{error}");
 }

@@ -18,6 +18,8 @@ async fn each_engine_is_known_by_what_only_it_says() {
         (Fake::be_llama_cpp, EngineKind::LlamaCpp, EngineClass::Slots, Some("b11669")),
         (Fake::be_router, EngineKind::LlamaCpp, EngineClass::Slots, None),
         (Fake::be_vllm, EngineKind::Vllm, EngineClass::Batching, Some("0.32.0")),
+        (Fake::be_sglang, EngineKind::Sglang, EngineClass::Batching, Some("0.5.9")),
+        (Fake::be_old_sglang, EngineKind::Sglang, EngineClass::Batching, Some("0.4.6")),
         (Fake::be_openai, EngineKind::OpenAi, EngineClass::Slots, None),
     ] {
         let fake = Fake::start().await;
@@ -38,6 +40,7 @@ async fn only_its_own_engine_speaks_a_native_path() {
         (Fake::be_ollama as fn(&Fake) -> &Fake, Some(PathClass::Ollama)),
         (Fake::be_llama_cpp, Some(PathClass::LlamaCpp)),
         (Fake::be_vllm, None),
+        (Fake::be_sglang, None),
         (Fake::be_openai, None),
     ] {
         be(fake.clear());
@@ -58,6 +61,21 @@ async fn vllm_is_known_with_statistics_off_and_behind_a_key() {
     assert_eq!(picked(&fake).await.kind, EngineKind::Vllm);
     fake.text("/load", 404, "");
     assert_eq!(picked(&fake).await.kind, EngineKind::OpenAi);
+}
+
+#[tokio::test]
+async fn sglang_is_known_where_it_imitates_ollama_and_where_its_name_is_hidden() {
+    let fake = Fake::start().await;
+    fake.be_ollama();
+    fake.be_sglang();
+    assert_eq!(picked(&fake).await.kind, EngineKind::Sglang);
+    fake.clear().be_sglang().text("/v1/models", 401, "{}");
+    assert_eq!(picked(&fake).await.kind, EngineKind::Sglang, "by its loads");
+    fake.clear().text("/health", 200, "").text("/v1/models", 401, "{}").text("/v1/loads?include=core", 401, "{}");
+    fake.text("/metrics", 200, "sglang:num_running_reqs{tp_rank=\"0\"} 1\n");
+    assert_eq!(picked(&fake).await.kind, EngineKind::Sglang, "by its series");
+    fake.text("/metrics", 404, "").json("/v1/loads?include=core", json!({"loads": []}));
+    assert_eq!(picked(&fake).await.kind, EngineKind::OpenAi, "a list of nothing is nobody's");
 }
 
 #[tokio::test]
@@ -109,10 +127,11 @@ async fn a_url_that_ends_in_v1_is_asked_beside_it_and_speaks_v1_only() {
         (Fake::be_ollama as fn(&Fake) -> &Fake, PathClass::Ollama),
         (Fake::be_llama_cpp, PathClass::LlamaCpp),
         (Fake::be_vllm, PathClass::Tokens),
+        (Fake::be_sglang, PathClass::Tokens),
     ] {
         be(fake.clear());
         let expected = picked(&fake).await;
-        let probe = Probe::new(&Target { url: format!("{}/v1/", fake.url), ..fake.target() }).unwrap();
+        let probe = Probe::new(&Target { url: format!("{}/v1/", fake.url), ..fake.target() }, None).unwrap();
         let (found, engine) = detect(&probe, EngineKind::Auto).await.unwrap();
         assert_eq!(found.kind, expected.kind);
         assert!(expected.speaks.contains(native) && !found.speaks.contains(native));

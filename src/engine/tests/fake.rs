@@ -123,7 +123,7 @@ impl Fake {
     }
 
     pub(super) fn probe(&self) -> Probe {
-        Probe::new(&self.target()).expect("a good target")
+        Probe::new(&self.target(), None).expect("a good target")
     }
 
     pub(super) fn be_ollama(&self) -> &Self {
@@ -184,6 +184,39 @@ impl Fake {
         )
     }
 
+    pub(super) fn be_sglang(&self) -> &Self {
+        self.text("/health", 200, "").json("/v1/models", list(&["qwen"], "sglang"));
+        let rank = |rank: u32, running: u32, waiting: u32, usage: f64| {
+            json!({"dp_rank": rank, "num_running_reqs": running, "num_waiting_reqs": waiting,
+                "num_waiting_uncached_tokens": 90, "num_used_tokens": 700, "max_total_num_tokens": 1000,
+                "max_running_requests": 64, "token_usage": usage, "gen_throughput": 410.5})
+        };
+        self.json(
+            "/v1/loads?include=core",
+            json!({"timestamp": "2026-11-21T20:00:00+00:00", "version": "0.5.9",
+                "loads": [rank(0, 4, 6, 0.25), rank(1, 3, 1, 0.75)]}),
+        )
+    }
+
+    /// SGLang as it was before `/v1/loads`.
+    pub(super) fn be_old_sglang(&self) -> &Self {
+        self.text("/health", 200, "").json("/v1/models", list(&["qwen"], "sglang"));
+        self.json("/get_server_info", json!({"version": "0.4.6", "internal_states": [{}]}));
+        self.json(
+            "/get_load",
+            json!([{"dp_rank": 0, "num_reqs": 5, "num_waiting_reqs": 2, "num_tokens": 900},
+                {"dp_rank": 1, "num_reqs": 2, "num_waiting_reqs": 0, "num_tokens": 100}]),
+        );
+        self.text(
+            "/metrics",
+            200,
+            "sglang:num_running_reqs{model_name=\"qwen\",tp_rank=\"0\"} 9.0\n\
+             sglang:num_running_reqs{model_name=\"qwen\",tp_rank=\"1\"} 9.0\n\
+             sglang:num_queue_reqs{model_name=\"qwen\",tp_rank=\"0\"} 8.0\n\
+             sglang:token_usage{model_name=\"qwen\",tp_rank=\"0\"} 0.5\n",
+        )
+    }
+
     pub(super) fn be_openai(&self) -> &Self {
         self.json("/v1/models", list(&["big"], "someone"))
     }
@@ -201,7 +234,7 @@ fn slots(busy: &[bool]) -> Value {
 
 /// A probe with a short time limit.
 pub(super) fn impatient(fake: &Fake) -> Probe {
-    Probe::new(&Target { timeout: Duration::from_millis(500), ..fake.target() }).expect("a good target")
+    Probe::new(&Target { timeout: Duration::from_millis(500), ..fake.target() }, None).expect("a good target")
 }
 
 /// True if the question ran into its time limit.

@@ -5,4 +5,5 @@ mod adapters;
 mod asking;
 mod detecting;
 mod fake;
+mod secure;
 mod watching;

@@ -75,7 +75,7 @@ fn quick() -> Limits {
 fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
     let notes = Arc::new(Notes::default());
     let (stop, stopped) = channel::channel(false);
-    let task = tokio::spawn(watch(target, kind, limits, notes.clone(), stopped));
+    let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), stopped));
     Watching { notes, stop, task }
 }
 

@@ -79,20 +79,28 @@ impl Stage {
 
     /// The endpoints that the pool would show: with weight, and free unless the strategy wants the full ones too.
     pub fn candidates(&self) -> Vec<EndpointId> {
-        let full_too = self.strategy.needs().full_endpoints;
+        self.candidates_for(self.strategy.needs().full_endpoints)
+    }
+
+    /// Those that it would show for a request: all that have weight if the request knows no caps.
+    pub fn shown(&self, request: &RequestFacts) -> Vec<EndpointId> {
+        self.candidates_for(request.uncapped || self.strategy.needs().full_endpoints)
+    }
+
+    fn candidates_for(&self, full_too: bool) -> Vec<EndpointId> {
         let shown = |endpoint: &Endpoint| endpoint.spec.weight > 0 && (full_too || endpoint.is_free(self.now));
         self.order.iter().copied().filter(|id| self.endpoints.get(*id).is_some_and(shown)).collect()
     }
 
     /// A dry run among the usual candidates: changes nothing.
     pub fn pick(&self, request: &RequestFacts) -> Pick {
-        self.pick_among(request, &self.candidates(), None)
+        self.pick_among(request, &self.shown(request), None)
     }
 
     /// A dry run with its priced terms.
     pub fn explain(&self, request: &RequestFacts) -> (Pick, Explanation) {
         let mut explanation = Explanation::default();
-        let pick = self.pick_among(request, &self.candidates(), Some(&mut explanation));
+        let pick = self.pick_among(request, &self.shown(request), Some(&mut explanation));
         (pick, explanation)
     }
 
@@ -108,6 +116,7 @@ impl Stage {
             rng: &mut self.rng.clone(),
             table: &self.endpoints,
             candidates,
+            uncapped: request.uncapped,
             reserved: &self.reserved,
             explain,
         };
@@ -116,12 +125,13 @@ impl Stage {
 
     /// Picks and, if the answer is a free endpoint, starts the request there. Draws from the stage's generator.
     pub fn start(&mut self, request: &RequestFacts) -> Pick {
-        let candidates = self.candidates();
+        let candidates = self.shown(request);
         let mut cx = Context {
             now: self.now,
             rng: &mut self.rng,
             table: &self.endpoints,
             candidates: &candidates,
+            uncapped: request.uncapped,
             reserved: &self.reserved,
             explain: None,
         };
@@ -162,6 +172,7 @@ impl Stage {
             rng: &mut self.rng,
             table: &self.endpoints,
             candidates: &self.order,
+            uncapped: false,
             reserved: &[],
             explain: None,
         };

@@ -17,6 +17,8 @@ const WEIGHTLESS_TOO: u8 = 3;
 const HOARDER: u8 = 4;
 const FORGETS_OPTIONS: u8 = 5;
 const OUT_OF_NOTHING: u8 = 6;
+const UNASKED: u8 = 7;
+const CAPPED_ALWAYS: u8 = 8;
 
 /// A module with the given vice.
 struct Vice<const KIND: u8>;
@@ -44,14 +46,14 @@ impl<const KIND: u8> Strategy for Doer<KIND> {
         Needs { full_endpoints: KIND == FULL_TOO, ..Needs::default() }
     }
 
-    fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+    fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
         let weighty = |endpoint: &&crate::endpoint::Endpoint| KIND == WEIGHTLESS_TOO || endpoint.spec.weight > 0;
         let chosen = match KIND {
-            ANY_ENDPOINT => {
-                cx.table.iter().filter(weighty).filter(|e| e.is_free(cx.now)).map(|endpoint| endpoint.id).min()
-            }
+            ANY_ENDPOINT => cx.table.iter().filter(weighty).filter(|e| cx.is_free(e)).map(|endpoint| endpoint.id).min(),
             FULL_TOO => cx.endpoints().find(weighty).map(|endpoint| endpoint.id),
             OUT_OF_NOTHING => Some(EndpointId(0)),
+            UNASKED if request.session.is_some() => cx.free().filter(weighty).last().map(|endpoint| endpoint.id),
+            CAPPED_ALWAYS => cx.endpoints().find(|e| weighty(e) && e.is_free(cx.now)).map(|endpoint| endpoint.id),
             _ => cx.free().find(weighty).map(|endpoint| endpoint.id),
         };
         chosen.map_or(Pick::Wait, Pick::Endpoint)
@@ -97,6 +99,8 @@ fn vices_are_found() {
     broken::<WEIGHTLESS_TOO>("weight 0");
     broken::<FORGETS_OPTIONS>("options in force");
     broken::<OUT_OF_NOTHING>("out of nothing");
+    broken::<UNASKED>("did not ask for");
+    broken::<CAPPED_ALWAYS>("waits for no slot");
 }
 
 /// Alone in its process or not: others' memory only adds to the growth.

@@ -50,6 +50,9 @@ fn queued_prompt_ms(endpoint: &Endpoint, job: &Job, now: Time) -> f64 {
 
 /// Until a full engine lets one more in: of a batch of equal jobs one leaves every `work / batch`.
 fn held_ms(endpoint: &Endpoint, request: &RequestFacts, batch: f64, now: Time, reserved: Reserved) -> f64 {
+    if request.uncapped {
+        return 0.0;
+    }
     let mine = f64::from(endpoint.in_flight()) + reserved.count as f64;
     let ahead = match endpoint.cap() {
         Some(cap) if mine >= f64::from(cap) => mine - f64::from(cap) + 1.0,

@@ -9,7 +9,7 @@
 //! service = work * (1 + beta * (min(q + 1, P) - 1)) * A
 //! ```
 //!
-//! If our own cap holds the request back, the wait is at least that until a slot of the cap frees, over all runners and
+//! If our own cap holds the request back (not one that knows no caps), the wait is at least that until a slot of the cap frees, over all runners and
 //! the loads that go on (for a request that must load itself those are in its `load` term).
 //! `remaining` of a job is its estimated work less what it got since it began, at least a quarter of either: the estimate
 //! is a mean, a job that outlives it is long, and one that hangs must not look as if it ended soon. Missing: slots unknown = 1; others' jobs count as half done.
@@ -64,9 +64,13 @@ pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, rese
         false => remaining * models / speed_up(slots) * (queued - slots + 1.0) / queued,
     };
     let loads = if is_warm(endpoint, request) { loads_begun_ms(endpoint, now) } else { 0.0 };
-    let at_cap = cap_wait(endpoint, &runners, slots, reserved, loads);
+    let at_cap = match request.uncapped {
+        true => 0.0,
+        false => cap_wait(endpoint, &runners, slots, reserved, loads),
+    };
 
-    let side_by_side = endpoint.cap().map_or(models, |cap| models.min(f64::from(cap.max(1))));
+    let cap = endpoint.cap().filter(|_| !request.uncapped);
+    let side_by_side = cap.map_or(models, |cap| models.min(f64::from(cap.max(1))));
     let slowdown = (1.0 + CROWDING * ((queued + 1.0).min(slots) - 1.0)) * side_by_side;
     Price {
         wait: in_engine.max(at_cap),

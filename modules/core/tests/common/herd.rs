@@ -146,6 +146,11 @@ impl Herd {
         let mut facts = request(self.next_request);
         facts.model = (model < MODELS.len()).then(|| MODELS[model].into());
         (facts.class, facts.body_bytes) = (class, bytes);
+        facts.uncapped = self.next_request.is_multiple_of(7);
+        if self.next_request.is_multiple_of(5) {
+            let of_pool = self.applied.pools[&name].endpoints.iter().copied();
+            facts.among = Some(of_pool.skip(self.next_request as usize % 2).collect());
+        }
         self.submit(name.to_string(), strategy, Arc::new(facts), self.now);
     }
 
@@ -300,6 +305,7 @@ impl Herd {
         let alike = self.waiting.iter().filter(|(_, other)| {
             (&other.pool, other.strategy, other.facts.class) == (&first.pool, first.strategy, first.facts.class)
                 && other.facts.model == first.facts.model
+                && (&other.facts.among, other.facts.uncapped) == (&first.facts.among, first.facts.uncapped)
                 && other.facts.tried.is_empty()
         });
         for (other, waiting) in alike {
@@ -309,7 +315,10 @@ impl Herd {
 
     fn run(&mut self, waiting: Waiting, grant: Grant) {
         let endpoint = self.fleet.endpoints().get(grant.endpoint).expect("a grant names a living endpoint");
-        assert!(endpoint.cap().is_none_or(|cap| endpoint.in_flight() <= cap), "granted beyond the cap");
+        let capped = endpoint.jobs.iter().filter(|job| !job.request.uncapped).count() as u32;
+        let within = waiting.facts.uncapped || endpoint.cap().is_none_or(|cap| capped <= cap);
+        assert!(within, "granted beyond the cap");
+        assert!(waiting.facts.admits(grant.endpoint), "granted to an endpoint outside the route's subset");
         assert!(!endpoint.draining, "granted to an endpoint that drains");
         assert!(!waiting.facts.tried.contains(&grant.endpoint), "granted to an endpoint that failed the request");
         assert!(endpoint.can_serve(waiting.facts.model.as_deref()), "granted to an endpoint without the model");

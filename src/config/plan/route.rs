@@ -1,0 +1,85 @@
+//! The plan of a route: what it takes, which pool of several by weight, who may use it, and how an endpoint is chosen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use arriero_core::Strategy;
+
+use crate::config::matcher::Matcher;
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// Its name: the configured one, else its match in words.
+    pub name: Arc<str>,
+    /// Its identity over reloads: the configured name, else a hash of its match.
+    pub identity: Arc<str>,
+    /// What it takes.
+    pub matcher: Matcher,
+    /// Its pools: the place in [`super::Plan::pools`], and its share of the requests. Never empty, never all 0.
+    pub pools: Vec<(usize, u32)>,
+    /// Only endpoints with all these labels are candidates; empty = all. In each pool there is one, at least.
+    pub among: BTreeMap<String, String>,
+    /// False: `max_in_flight` is not asked, nobody waits for a slot.
+    pub caps: bool,
+    /// Which clients may use it.
+    pub clients: ClientsPlan,
+    /// How an endpoint is chosen.
+    pub balance: BalancePlan,
+    /// Model names that clients use -> the names that endpoints know.
+    pub aliases: BTreeMap<Arc<str>, Arc<str>>,
+    /// Families of engine control endpoints that are let through; names of [`crate::dialect::allow_names`].
+    pub allow: BTreeSet<&'static str>,
+    /// The model of a request that names none.
+    pub default_model: Option<Arc<str>>,
+}
+
+impl RoutePlan {
+    /// The pool of one request, as a place in [`super::Plan::pools`]: `random` is any number, its remainder decides.
+    pub fn pool_for(&self, random: u64) -> usize {
+        let total: u64 = self.pools.iter().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut rest = random.checked_rem(total).unwrap_or(0);
+        for (pool, weight) in &self.pools {
+            match rest.checked_sub(u64::from(*weight)) {
+                Some(more) => rest = more,
+                None => return *pool,
+            }
+        }
+        self.pools.first().map_or(0, |(pool, _)| *pool)
+    }
+}
+
+/// Which clients may use a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientsPlan {
+    /// Every one with a key; everyone where there is no [`super::Plan::auth`].
+    #[default]
+    Known,
+    /// These.
+    Only(BTreeSet<Arc<str>>),
+    /// Everyone, no key is asked for.
+    Public,
+}
+
+/// Makes a new strategy, as often as it is asked.
+pub type BuildStrategy = Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>;
+
+/// A module with its options.
+#[derive(Clone)]
+pub struct BalancePlan {
+    /// The module's name.
+    pub module: &'static str,
+    /// Its options, defaults filled: equal options of an equal module are the same strategy.
+    pub options: serde_json::Value,
+    /// Makes the strategy.
+    pub build: BuildStrategy,
+    /// Why this module: `configured`, or what `auto` saw in the pool.
+    pub why: String,
+}
+
+impl fmt::Debug for BalancePlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {} ({})", self.module, self.options, self.why)
+    }
+}

@@ -1,0 +1,62 @@
+//! Who asks: the client's address behind trusted proxies, its name by its key, and what it may use.
+
+use std::net::IpAddr;
+
+use pingora::proxy::Session;
+
+use super::ctx::{Ctx, Refusal};
+use super::visit::Visit;
+use crate::config::{ClientsPlan, RoutePlan};
+use crate::dialect::errors::ErrorKind;
+use crate::edge::forwarded::client_ip;
+use crate::edge::keys::{MISSING_KEY, WRONG_KEY, presented_key};
+
+/// Notes address and name.
+pub(super) fn identify(session: &Session, ctx: &mut Ctx) {
+    let headers = &session.req_header().headers;
+    ctx.client = Visit::of(session).and_then(|visit| {
+        let listeners = &ctx.snapshot.plan.listeners;
+        let listener = listeners.iter().find(|listener| listener.name == visit.listener);
+        Some(client_ip(visit.peer?, headers, listener.map_or(&[][..], |listener| &listener.trusted_proxies)))
+    });
+    let keys = ctx.snapshot.keys.as_ref();
+    ctx.user = keys.and_then(|keys| keys.client(presented_key(headers)?));
+}
+
+/// True if keys are asked for, this client has none that counts, and no route is open to everybody.
+pub(super) fn is_closed(ctx: &Ctx) -> bool {
+    ctx.snapshot.keys.is_some()
+        && ctx.user.is_none()
+        && !ctx.snapshot.plan.routes.iter().any(|route| route.clients == ClientsPlan::Public)
+}
+
+/// True if the client may use the route.
+pub(super) fn may_use(ctx: &Ctx, route: &RoutePlan) -> bool {
+    match (&route.clients, &ctx.user) {
+        _ if ctx.snapshot.keys.is_none() => true,
+        (ClientsPlan::Public, _) | (ClientsPlan::Known, Some(_)) => true,
+        (ClientsPlan::Only(names), Some(name)) => names.contains(name),
+        (_, None) => false,
+    }
+}
+
+/// Why a client may not: 401 without a good key, 403 with one that is not enough.
+pub(super) fn refusal(session: &Session, ctx: &Ctx) -> Refusal {
+    match &ctx.user {
+        Some(name) => Refusal::new(ErrorKind::Blocked, format!("the key of '{name}' is not good for this")),
+        None if presented_key(&session.req_header().headers).is_some() => {
+            Refusal::new(ErrorKind::Unauthorized, WRONG_KEY)
+        }
+        None => Refusal::new(ErrorKind::Unauthorized, MISSING_KEY),
+    }
+}
+
+/// As the access log shows it.
+pub(super) fn address_of(session: &Session, client: Option<IpAddr>) -> Option<String> {
+    let peer = session.client_addr();
+    let socket = peer.and_then(|peer| peer.as_inet());
+    match client {
+        Some(client) if socket.is_none_or(|socket| socket.ip().to_canonical() != client) => Some(client.to_string()),
+        _ => peer.map(ToString::to_string),
+    }
+}
