@@ -112,7 +112,8 @@ fn appended(peer: IpAddr, headers: &HeaderMap, believed: bool) -> HeaderValue {
     HeaderValue::from_bytes(&list).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-fn is_forged(name: &HeaderName) -> bool {
+/// True for a header by which a client's address or scheme could be forged.
+pub fn is_forged(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || ALSO_FORGED.contains(&name.as_str())
 }
 

@@ -47,7 +47,8 @@ pub async fn serve_connection(
     let address = socket.as_ref().and_then(|socket| socket.peer_addr());
     let peer = address.and_then(|address| Some(address.as_inet()?.ip().to_canonical()));
     let address = address.map(|address| address.to_string().into_boxed_str());
-    let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), by_tls, open };
+    let forwarded_for = peer.and_then(|peer| http::HeaderValue::from_str(&peer.to_string()).ok());
+    let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), forwarded_for, by_tls, open };
     let visit = visit.into_digest().ok()?;
     if is_h2 {
         return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
