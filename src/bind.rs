@@ -9,10 +9,10 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::config::{EndpointPlan, Plan, PoolPlan, RoutePlan};
 use crate::edge::keys::Keys;
-use crate::upstream::roots::AllRoots;
 use crate::snapshot::{PoolBinding, RouteBinding, Snapshot, TargetBinding, Timers, Upstream, UpstreamTls};
 use crate::upstream::address::Address;
 use crate::upstream::herd::Herd;
+use crate::upstream::roots::AllRoots;
 
 /// Brings `plan` into the fleet and makes the snapshot of it. `old` lends its addresses.
 pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot>) -> Snapshot {
@@ -143,4 +143,3 @@ fn own_headers(endpoint: &EndpointPlan) -> Vec<(HeaderName, HeaderValue)> {
     }
     headers
 }
-

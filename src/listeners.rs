@@ -66,9 +66,15 @@ impl Listeners {
         for listener in &plan.listeners {
             let Some(running) = self.get(&listener.name) else { continue };
             running.connections.set_limit(listener.max_connections);
-            let Some(certificates) = running.certificates.as_ref().filter(|_| !listener.tls.is_empty()) else { continue };
+            let Some(certificates) = running.certificates.as_ref().filter(|_| !listener.tls.is_empty()) else {
+                continue;
+            };
             if let Err(lines) = certificates.replace(&files(listener)) {
-                log::error!("listener {}: the certificates are kept as they were:\n{}", listener.name, lines.join("\n"));
+                log::error!(
+                    "listener {}: the certificates are kept as they were:\n{}",
+                    listener.name,
+                    lines.join("\n")
+                );
             }
         }
     }

@@ -42,10 +42,15 @@ pub const fn module<M: Module>() -> ModuleEntry {
 /// The modules of this binary.
 pub fn builtin() -> Vec<ModuleEntry> {
     vec![
+        module::<arriero_auto::Auto>(),
         module::<arriero_round_robin::RoundRobin>(),
         module::<arriero_least_connection::LeastConnection>(),
+        module::<arriero_first::First>(),
+        module::<arriero_random::Random>(),
+        module::<arriero_hash::Hash>(),
         module::<arriero_model_affinity::ModelAffinity>(),
         module::<arriero_queue_aware::QueueAware>(),
+        module::<arriero_token_backlog::TokenBacklog>(),
     ]
 }
 

@@ -10,11 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bind::bind;
 use crate::config::{self, AccessLogPlan, EndpointPlan, Plan, PoolPlan, Source};
-use crate::upstream::roots::{self, AllRoots};
 use crate::engine::{EngineKind, Limits, Target, TlsTarget};
 use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
 use crate::registry::ModuleEntry;
+use crate::upstream::roots::{self, AllRoots};
 use crate::upstream::watches::WatchSpec;
 
 /// How long one question to an engine may take where checks are off.
@@ -42,7 +42,12 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> Wat
             api_key: endpoint.api_key.as_ref().map(|key| key.reveal().to_owned()),
             timeout: health.map_or(PROBE_TIMEOUT, |health| health.timeout),
             tls: TlsTarget {
-                ca_pem: endpoint.tls_options.ca.as_ref().and_then(|path| roots.get(path)).map(|roots| roots.pem.clone()),
+                ca_pem: endpoint
+                    .tls_options
+                    .ca
+                    .as_ref()
+                    .and_then(|path| roots.get(path))
+                    .map(|roots| roots.pem.clone()),
                 server_name: endpoint.tls_options.server_name.clone(),
                 insecure: endpoint.tls_options.insecure,
             },

@@ -12,9 +12,9 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;
 use crate::edge::keys::Keys;
-use crate::upstream::roots::{AllRoots, PeerRoots};
 use crate::observe::handles::RouteSeries;
 use crate::upstream::address::Address;
+use crate::upstream::roots::{AllRoots, PeerRoots};
 
 /// One generation.
 pub struct Snapshot {

@@ -58,8 +58,13 @@ fn yaml_blocks(document: &str) -> Vec<(usize, String)> {
 
 /// Puts the files that a configuration names as its secrets into `folder`.
 fn write_secrets(folder: &Path, config: &str) {
-    let secrets =
-        [("api_key_file:", KEY), ("headers_file:", "x-dummy: 1"), ("keys_file:", CLIENTS), (" cert:", ""), (" key:", "")];
+    let secrets = [
+        ("api_key_file:", KEY),
+        ("headers_file:", "x-dummy: 1"),
+        ("keys_file:", CLIENTS),
+        (" cert:", ""),
+        (" key:", ""),
+    ];
     for (key, content) in secrets {
         for rest in config.split(key).skip(1) {
             let name = rest.trim_start().split([',', '}', '\n']).next().unwrap_or_default();

@@ -70,8 +70,15 @@ async fn http_1_on_an_h2c_listener_is_watched_too() {
     let mut fine = Raw::connect(proxy.h2_port).await;
     fine.write("GET /health HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(reply(&mut fine).await.status, 200);
+    for start in ["GET", "P", "PRIX / HTTP/1.1\r\n"] {
+        let mut slow = Raw::connect(proxy.h2_port).await;
+        slow.write(start).await;
+        if start != "P" {
+            assert_eq!(reply(&mut slow).await.status, 408, "{start:?}");
+        }
+        assert!(tokio::time::timeout(PATIENCE, slow.ended()).await.expect("in time"), "{start:?}: not held for ever");
+    }
     let mut silent = Raw::connect(proxy.h2_port).await;
-    silent.write("GET").await;
     assert!(tokio::time::timeout(PATIENCE, silent.ended()).await.expect("in time"), "not held for ever");
 }
 

@@ -57,6 +57,12 @@ fn refresh_gauges(gateway: &Gateway) {
     metrics.queued.reset();
     metrics.body_bytes.set(i64::try_from(gateway.budget.used()).unwrap_or(i64::MAX));
     metrics.log_dropped.set(i64::try_from(gateway.log.load().dropped()).unwrap_or(i64::MAX));
+    for listening in gateway.listeners.iter() {
+        let label = [listening.name.as_ref()];
+        metrics.connections.with_label_values(&label).set(i64::from(listening.connections.open()));
+        let refused = metrics.connections_refused.with_label_values(&label);
+        refused.inc_by(listening.connections.refused().saturating_sub(refused.get()));
+    }
     let snapshot = gateway.snapshot.load_full();
     gateway.herd.read(|fleet| {
         for endpoint in fleet.endpoints().iter() {

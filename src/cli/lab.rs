@@ -26,6 +26,7 @@ pub(super) struct LabArguments {
 enum LabFlavour {
     Ollama,
     Vllm,
+    Sglang,
     Openai,
 }
 
@@ -38,6 +39,7 @@ pub(super) fn lab(arguments: LabArguments) -> ExitCode {
     let mut spec = match arguments.flavour {
         LabFlavour::Ollama => LabSpec::ollama(OllamaSpec::new(models)),
         LabFlavour::Vllm => LabSpec::vllm(VllmSpec::a100_8b(models)),
+        LabFlavour::Sglang => LabSpec::sglang(VllmSpec::a100_8b(models)),
         LabFlavour::Openai => LabSpec::openai(models, 4),
     };
     spec.listen = arguments.listen;

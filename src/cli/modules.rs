@@ -120,7 +120,11 @@ impl Types {
             return words.iter().map(plain).collect::<Vec<_>>().join(" | ");
         }
         if let Some(forms) = forms {
-            let mut shown: Vec<String> = forms.iter().map(|form| self.allowed(form, depth)).collect();
+            let is_list_of_another = |form: &Value| form.get("items").is_some_and(|item| forms.contains(item));
+            let words = |form: &Value| {
+                if is_list_of_another(form) { "a list of them".into() } else { self.allowed(form, depth) }
+            };
+            let mut shown: Vec<String> = forms.iter().map(words).collect();
             shown.retain(|form| form != "not set");
             shown.dedup();
             return shown.join(" | ");
@@ -132,15 +136,15 @@ impl Types {
             Some(Value::String(kind)) => vec![kind],
             _ => Vec::new(),
         };
-        match kinds[..] {
-            ["null"] => "not set".into(),
-            ["boolean"] => "true | false".into(),
-            ["string"] => "text".into(),
-            ["array"] => schema.get("items").map_or("list".into(), |item| format!("[{}]", self.allowed(item, depth))),
-            ["object"] => self.fields(schema, depth),
-            ["integer" | "number"] => range(schema, kinds[0] == "integer"),
-            _ => "any value".into(),
-        }
+        let one = |kind: &&str| match *kind {
+            "null" => "not set".into(),
+            "boolean" => "true | false".into(),
+            "string" => "text".into(),
+            "array" => schema.get("items").map_or("list".into(), |item| format!("[{}]", self.allowed(item, depth))),
+            "object" => self.fields(schema, depth),
+            kind => range(schema, kind == "integer"),
+        };
+        if kinds.is_empty() { "any value".into() } else { kinds.iter().map(one).collect::<Vec<_>>().join(" | ") }
     }
 
     fn fields(&self, schema: &Map<String, Value>, depth: usize) -> String {
@@ -197,6 +201,11 @@ mod tests {
             (json!({ "type": ["integer", "null"], "minimum": 1 }), "whole number, 1 or more"),
             (json!({ "anyOf": [{ "$ref": "#/$defs/Key" }, { "type": "null" }] }), "model"),
             (json!({ "oneOf": [{ "enum": ["next", "wait"] }, { "const": false }] }), "next | wait | false"),
+            (
+                json!({ "anyOf": [{ "enum": ["a"] }, { "type": "array", "items": { "enum": ["a"] } }] }),
+                "a | a list of them",
+            ),
+            (json!({ "type": ["string", "integer"] }), "text | whole number"),
             (json!({ "type": "array", "items": { "$ref": "#/$defs/Key" } }), "[model]"),
             (json!({ "type": "object", "properties": { "header": { "type": "string" } } }), "{ header: text }"),
         ] {

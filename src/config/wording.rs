@@ -29,7 +29,6 @@ pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
             found: Some(variant.clone()),
             allowed: Some(expected.join(", ")),
             hint: did_you_mean(variant, expected.iter().copied()),
-            ..Wording::default()
         },
         Error::SerdeInvalidType { unexpected, expected, .. }
         | Error::SerdeInvalidValue { unexpected, expected, .. } => wrong_value(item, unexpected, expected),
@@ -52,8 +51,14 @@ pub(crate) fn wording(path: &[String], kind: &str, error: &Error) -> Wording {
     }
 }
 
+/// Bytes of the longest name that a nearest one is looked for: comparing takes the product of both lengths.
+const LONGEST_NAME: usize = 100;
+
 /// The name nearest to a misspelt one, if one is near: transposed, missing or wrong letters, `-` and `_` alike.
 pub(crate) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let plain = |name: &str| name.to_lowercase().replace('_', "-");
     let name = plain(name);
     let near = |other: &str| strsim::normalized_damerau_levenshtein(&name, &plain(other));

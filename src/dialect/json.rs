@@ -3,7 +3,8 @@
 //! It takes exactly what RFC 8259 takes (no comments, no `NaN`, no trailing comma, no byte order mark, nothing after
 //! the value), because an engine that reads a body more loosely than we do could see another model than we did. Text
 //! inside strings is skipped in blocks; only what the [`Sink`] wants is kept.
-//! Not checked: that skipped strings are valid UTF-8 (no key and no kept value is concerned).
+//! Not checked in strings that nobody wants (prompts, mostly): UTF-8, escapes and raw control characters. None of them can
+//! move the string's end, so no reader can see another model because of them; the engine judges them itself.
 
 mod number;
 mod skip;
@@ -11,7 +12,7 @@ mod skip;
 use std::ops::Range;
 
 use self::number::Number;
-use self::skip::{has_control, plain_run};
+use self::skip::{end_of_text, plain_run};
 use super::fields::FieldError;
 
 /// Objects and arrays inside one another: more is refused.
@@ -49,11 +50,25 @@ enum State {
     KeyOrClose,
     Colon,
     CommaOrClose,
-    Text { key: bool },
-    Escape { key: bool },
-    Hex { key: bool, left: u8 },
+    Text {
+        key: bool,
+    },
+    /// Text that nobody wants. `odd`: the next byte is escaped.
+    Skip {
+        odd: bool,
+    },
+    Escape {
+        key: bool,
+    },
+    Hex {
+        key: bool,
+        left: u8,
+    },
     Number(Number),
-    Literal { word: &'static [u8], seen: usize },
+    Literal {
+        word: &'static [u8],
+        seen: usize,
+    },
     Done,
 }
 
@@ -70,14 +85,12 @@ pub(super) struct Parser {
     token: usize,
     /// Bytes of earlier chunks.
     offset: usize,
-    /// The current chunk has no control characters.
-    clean: bool,
 }
 
 impl Parser {
     /// A parser that expects an object.
     pub(super) fn new() -> Parser {
-        Parser { state: State::Start, depth: 0, objects: 0, kept: Vec::new(), limit: 0, token: 0, offset: 0, clean: false }
+        Parser { state: State::Start, depth: 0, objects: 0, kept: Vec::new(), limit: 0, token: 0, offset: 0 }
     }
 
     /// Bytes taken so far.
@@ -98,10 +111,10 @@ impl Parser {
     /// Takes the next bytes of the body.
     pub(super) fn push<S: Sink>(&mut self, chunk: &[u8], sink: &mut S) -> Result<(), FieldError> {
         let mut at = 0;
-        self.clean = !has_control(chunk);
         while at < chunk.len() {
             match self.state {
                 State::Text { key } => at += self.text(&chunk[at..], at, key, sink)?,
+                State::Skip { odd } => at += self.skip(&chunk[at..], at, odd, sink)?,
                 State::Number(number) => at += self.number(&chunk[at..], at, number, sink)?,
                 _ => {
                     self.step(chunk[at], at, sink)?;
@@ -174,15 +187,28 @@ impl Parser {
             b'1'..=b'9' => State::Number(Number::Digits),
             _ => return Err(self.syntax(at)),
         };
-        self.begin(byte, at, sink.wants(self.depth), state);
+        let wanted = sink.wants(self.depth);
+        let state = if byte == b'"' && wanted == 0 { State::Skip { odd: false } } else { state };
+        self.begin(byte, at, wanted, state);
         Ok(())
+    }
+
+    /// Passes over the text of a string up to its end, or as far as the chunk goes. Returns how many bytes it took.
+    fn skip<S: Sink>(&mut self, rest: &[u8], at: usize, odd: bool, sink: &mut S) -> Result<usize, FieldError> {
+        match end_of_text(rest, odd) {
+            Ok(end) => self.end_text(self.offset + at + end, false, sink).map(|()| end),
+            Err(odd) => {
+                self.state = State::Skip { odd };
+                Ok(rest.len())
+            }
+        }
     }
 
     /// Takes the text of a string up to its end, or as far as the chunk goes. Returns how many bytes it took.
     fn text<S: Sink>(&mut self, rest: &[u8], at: usize, key: bool, sink: &mut S) -> Result<usize, FieldError> {
         let mut taken = 0;
         loop {
-            let plain = plain_run(&rest[taken..], self.clean);
+            let plain = plain_run(&rest[taken..]);
             self.keep(&rest[taken..taken + plain]);
             taken += plain;
             if key && self.kept.len() > MAX_KEY {

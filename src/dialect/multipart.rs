@@ -149,9 +149,15 @@ pub fn splice(body: &Bytes, range: &Range<usize>, name: &str) -> Spliced {
     Spliced { parts: [body.slice(..start), Bytes::copy_from_slice(name.as_bytes()), body.slice(end..)] }
 }
 
-/// Puts a model into a form that names none, as its first part.
+/// Puts a model into a form that names none: in the place of an empty `model`, else as the first part.
 pub fn insert(content_type: &str, body: &Bytes, name: &str) -> Result<Spliced, FormError> {
     let boundary = boundary(content_type)?;
+    for part in Parts::new(&boundary, body)? {
+        let range = part?;
+        if let Some(part) = Part::of(&body[range.clone()]).filter(|part| part.name == "model") {
+            return Ok(splice(body, &(range.start + part.value_at..range.end), name));
+        }
+    }
     let part = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{name}\r\n");
     Ok(Spliced { parts: [Bytes::new(), Bytes::from(part), body.clone()] })
 }

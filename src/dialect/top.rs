@@ -85,8 +85,12 @@ mod tests {
     #[test]
     fn prompts_that_begin_alike_have_the_same_beginning() {
         let of = |body: &str| TopFields::of(body.as_bytes()).prompt(80);
-        let first = of(r#"{"model":"a","messages":[{"role":"system","content":"You are a very patient herder of llamas."},{"role":"user","content":"one"}]}"#);
-        let other = of(r#"{"messages":[{"role":"system","content":"You are a very patient herder of llamas."},{"role":"user","content":"two"}],"model":"b"}"#);
+        let first = of(
+            r#"{"model":"a","messages":[{"role":"system","content":"You are a very patient herder of llamas."},{"role":"user","content":"one"}]}"#,
+        );
+        let other = of(
+            r#"{"messages":[{"role":"system","content":"You are a very patient herder of llamas."},{"role":"user","content":"two"}],"model":"b"}"#,
+        );
         assert_eq!(first, other);
         assert_eq!(first.len(), 80);
         assert_ne!(first, of(r#"{"prompt":"You are a very patient herder of llamas."}"#));

@@ -6,6 +6,7 @@
 
 use arriero_core::Usage;
 use memchr::memmem;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::paths::Dialect;
@@ -18,6 +19,11 @@ const MAX_LOOKS: usize = 8;
 pub(super) fn read(dialect: Dialect, start: &Value, tail: &[u8]) -> Usage {
     if dialect == Dialect::Ollama {
         return ollama(tail);
+    }
+    if dialect == Dialect::OpenAi
+        && let Some(figures) = plain_openai(tail)
+    {
+        return figures;
     }
     let usage = last_object(tail, "usage").filter(|usage| usage != start).unwrap_or_default();
     let figures = match dialect {
@@ -50,6 +56,33 @@ fn openai(usage: &Value) -> Usage {
         cached_tokens: details.iter().find_map(|details| count(&usage[*details]["cached_tokens"])),
         ..Usage::default()
     }
+}
+
+/// The usual usage object, read without making a tree of it. `None`: it is not there, or not so, or llama.cpp's timings
+/// are to be looked for.
+fn plain_openai(tail: &[u8]) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Plain {
+        prompt_tokens: u32,
+        completion_tokens: Option<u32>,
+        prompt_tokens_details: Option<Details>,
+    }
+    #[derive(Deserialize)]
+    struct Details {
+        cached_tokens: Option<u32>,
+    }
+    if memmem::find(tail, b"\"timings\"").is_some() {
+        return None;
+    }
+    let place = memmem::rfind(tail, b"\"usage\"")? + b"\"usage\"".len();
+    let object = tail[place..].trim_ascii_start().strip_prefix(b":")?;
+    let usage: Plain = serde_json::Deserializer::from_slice(object).into_iter().next()?.ok()?;
+    Some(Usage {
+        prompt_tokens: Some(usage.prompt_tokens),
+        output_tokens: usage.completion_tokens,
+        cached_tokens: usage.prompt_tokens_details.and_then(|details| details.cached_tokens),
+        ..Usage::default()
+    })
 }
 
 /// Anthropic counts cached tokens beside `input_tokens`: the prompt is the sum.

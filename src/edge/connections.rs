@@ -22,7 +22,7 @@ pub const REFUSAL_H2: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00\
     \x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0b";
 
 /// The connections of one listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
     /// `u32::MAX` = none.
     limit: AtomicU32,
@@ -33,7 +33,8 @@ pub struct Connections {
 impl Connections {
     /// A listener without connections. `None` = no limit.
     pub fn new(limit: Option<u32>) -> Arc<Connections> {
-        Arc::new(Connections { limit: AtomicU32::new(limit.unwrap_or(u32::MAX)), ..Connections::default() })
+        let limit = AtomicU32::new(limit.unwrap_or(u32::MAX));
+        Arc::new(Connections { limit, open: AtomicU32::new(0), refused: AtomicU64::new(0) })
     }
 
     /// Another limit from now on. Connections beyond a lower one stay.
@@ -94,6 +95,16 @@ mod tests {
         assert_eq!(connections.open(), 1);
         assert!(connections.admit().is_some(), "its place is free again");
         assert_eq!((connections.open(), connections.refused()), (1, 1));
+    }
+
+    #[test]
+    fn a_lower_limit_counts_for_newcomers() {
+        let connections = Connections::new(None);
+        let open = [connections.admit().unwrap(), connections.admit().unwrap()];
+        connections.set_limit(Some(1));
+        assert_eq!((connections.open(), connections.admit().is_none()), (2, true));
+        drop(open);
+        assert!(connections.admit().is_some());
     }
 
     #[test]

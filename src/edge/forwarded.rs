@@ -8,6 +8,7 @@
 //! Rule for the engine: a trusted peer's headers are kept and its address appended; what any other peer says about
 //! forwarding is replaced by what we saw.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -112,8 +113,11 @@ fn appended(peer: IpAddr, headers: &HeaderMap, believed: bool) -> HeaderValue {
     HeaderValue::from_bytes(&list).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
-fn is_forged(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || ALSO_FORGED.contains(&name.as_str())
+/// True for a header by which a client's address or scheme could be forged. Some servers read `_` in a name as `-`.
+pub fn is_forged(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let name = if name.contains('_') { Cow::from(name.replace('_', "-")) } else { Cow::from(name) };
+    name.starts_with("x-forwarded-") || ALSO_FORGED.contains(&name.as_ref())
 }
 
 fn is_scheme(value: &HeaderValue) -> bool {

@@ -62,9 +62,10 @@ impl Certificates {
         self.now.load().choose(name, is_usable)
     }
 
-    /// What the files in use looked like just before they were read.
-    pub(super) fn stamps(&self) -> Vec<Option<Stamp>> {
-        self.now.load().stamps.clone()
+    /// True if the files are still the ones that were read.
+    pub(super) fn is_current(&self) -> bool {
+        let now = self.now.load();
+        Stamp::of_files(&now.files) == now.stamps
     }
 }
 
@@ -78,6 +79,7 @@ impl ResolvesServerCert for Certificates {
 #[derive(Debug)]
 struct Loaded {
     files: Vec<CertFiles>,
+    /// What the files looked like just before they were read.
     stamps: Vec<Option<Stamp>>,
     default: Vec<Arc<CertifiedKey>>,
     /// By name in lower case; a wildcard begins with `*.`.

@@ -61,5 +61,5 @@ pub async fn watch(certs: Arc<Certificates>, every: Duration, on_result: impl Fn
 
 /// Reloads if the files are not the ones in use; `None` if they are.
 fn look(certs: &Certificates) -> Option<Result<(), Vec<String>>> {
-    (Stamp::of_files(&certs.files()) != certs.stamps()).then(|| certs.reload())
+    (!certs.is_current()).then(|| certs.reload())
 }

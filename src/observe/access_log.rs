@@ -13,12 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use serde::Serialize;
 
 use crate::config::AccessLogPlan;
 
 /// What is told of a request. Times in milliseconds since arrival; absent = never reached.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Line<'a> {
     /// Unix time of arrival, in milliseconds.
     pub time: u64,
@@ -27,10 +26,8 @@ pub struct Line<'a> {
     /// Configuration generation.
     pub generation: u64,
     /// Client address.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Cow<'a, str>>,
     /// Client name, by its key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
     /// Method.
     pub method: &'a str,
@@ -39,41 +36,30 @@ pub struct Line<'a> {
     /// Status sent to the client; 0 = none.
     pub status: u16,
     /// Route.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     /// Model, as the client named it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
     /// Endpoint of the last attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<&'a str>,
     /// The endpoint's configured labels.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<&'a BTreeMap<String, String>>,
     /// The trace id of the client's `traceparent`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
     /// Module that chose it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<&'a str>,
     /// In the queue.
     pub queue_ms: f64,
     /// Connecting, in the last attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<f64>,
     /// To the first token of a stream, to the first byte of any other answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<f64>,
     /// To the end.
     pub total_ms: f64,
     /// Prompt tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u32>,
     /// Output tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u32>,
     /// The output tokens are a count of stream events.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// Attempts beyond the first.
     pub retries: u32,
@@ -84,7 +70,6 @@ pub struct Line<'a> {
     /// Two letters: who ended it, and in which phase (`docs` table in README).
     pub end: &'a str,
     /// Why, where something went wrong or was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'a str>,
 }
 
@@ -158,9 +143,7 @@ impl AccessLog {
         let Some(desk) = &self.desk else { return };
         TEXT.with_borrow_mut(|text| {
             text.clear();
-            if serde_json::to_writer(&mut *text, line).is_err() {
-                return;
-            }
+            line.write_to(text);
             text.push(b'\n');
             let mut waiting = desk.state.lock();
             if waiting.lines.len() + text.len() > WAITING_BYTES {

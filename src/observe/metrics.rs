@@ -31,6 +31,10 @@ pub struct Metrics {
     pub up: IntGaugeVec,
     /// Requests in the queue, by pool.
     pub queued: IntGaugeVec,
+    /// Open connections of clients, by listener.
+    pub connections: IntGaugeVec,
+    /// Connections beyond a listener's limit, by listener.
+    pub connections_refused: IntCounterVec,
     /// Share of the KV cache in use as the engine reported it, by endpoint.
     pub kv_used: GaugeVec,
     /// Bytes of request bodies held in memory.
@@ -127,6 +131,12 @@ impl Metrics {
             in_flight: gauges("arriero_endpoint_in_flight", "Requests of ours that hold a slot.", "endpoint")?,
             up: gauges("arriero_endpoint_up", "1 if the endpoint takes work.", "endpoint")?,
             queued: gauges("arriero_pool_queued", "Requests in the pool's queue.", "pool")?,
+            connections: gauges("arriero_connections", "Open connections of clients.", "listener")?,
+            connections_refused: counter(
+                "arriero_connections_refused_total",
+                "Connections beyond a listener's limit.",
+                &["listener"],
+            )?,
             kv_used,
             body_bytes: gauge("arriero_body_buffer_bytes", "Request bodies held in memory.")?,
             log_dropped: gauge(

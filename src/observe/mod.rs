@@ -2,4 +2,5 @@
 
 pub mod access_log;
 pub mod handles;
+mod line;
 pub mod metrics;

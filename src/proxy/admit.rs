@@ -178,7 +178,11 @@ async fn read_body(
 ) -> Result<(), Stop> {
     let plan = &ctx.snapshot.plan;
     let limits = BodyLimits { bytes: plan.limits.body, stall: plan.timeouts.client_stall };
-    let content_type = session.get_header(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mut types = session.req_header().headers.get_all(http::header::CONTENT_TYPE).iter();
+    let content_type = types.next().map(|value| value.to_str().unwrap_or("?"));
+    if types.next().is_some() || content_type == Some("?") {
+        return Err(Refusal::new(ErrorKind::InvalidRequest, "one readable content type is expected").into());
+    }
     let form = content_type.filter(|value| multipart::is_form(value)).map(str::to_owned);
     let takes_form = matches!(info.kind, EndpointKind::Route(PathClass::Media)) && form.is_some();
     let takes_json = !takes_form && matches!(info.kind, EndpointKind::Route(_))
@@ -202,7 +206,8 @@ async fn read_body(
 
 /// The client left, or its connection broke: nobody is there to be told.
 fn is_gone(error: &pingora::Error) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error)
+    let broke = matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error);
+    broke && !super::gate::is_malformed(error)
 }
 
 fn stop_of(ctx: &mut Ctx, error: BodyError) -> Stop {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arriero_core::{Outcome, Reason};
-use http::header;
+use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -19,7 +19,7 @@ use super::{Gateway, fail};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::{insert, splice};
 use crate::dialect::{multipart, query};
-use crate::edge::forwarded::Forwarding;
+use crate::edge::forwarded::{Forwarding, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_forged};
 use crate::edge::keys::KEY_HEADERS;
 use crate::engine::join;
 use crate::snapshot::Upstream;
@@ -189,6 +189,7 @@ fn set_body(ctx: &mut Ctx, slot: &Slot) {
 
 /// The request's head as this engine wants it: its own path, host and key, and who asked.
 pub fn head(session: &Session, ctx: &Ctx, upstream: &Upstream, request: &mut RequestHeader) -> Result<()> {
+    forget_case(request)?;
     target(ctx, upstream, request)?;
     if let Some(visit) = Visit::of(session) {
         forwarded(visit, ctx, request)?;
@@ -207,6 +208,15 @@ pub fn head(session: &Session, ctx: &Ctx, upstream: &Upstream, request: &mut Req
     if ctx.travel == Travel::Held {
         framing(ctx, request)?;
     }
+    Ok(())
+}
+
+/// Pingora keeps how each name was written, in a map of its own beside the headers. Engines read names in any case, and
+/// every change below would be made twice.
+fn forget_case(request: &mut RequestHeader) -> Result<()> {
+    let blank = RequestHeader::build_no_case(http::Method::GET, b"/", Some(0))?;
+    let parts: http::request::Parts = std::mem::replace(request, blank).into();
+    *request = parts.into();
     Ok(())
 }
 
@@ -235,6 +245,11 @@ fn forwarded(visit: &Visit, ctx: &Ctx, request: &mut RequestHeader) -> Result<()
     let Some(peer) = visit.peer else { return Ok(()) };
     let listener = ctx.snapshot.plan.listeners.iter().find(|listener| listener.name == visit.listener);
     let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
+    if trusted.is_empty()
+        && let Some(address) = &visit.forwarded_for
+    {
+        return seen(visit, address, request);
+    }
     let authority = request.uri.authority().map(|authority| authority.as_str().to_owned());
     let told = Forwarding::of(peer, visit.by_tls, authority.as_deref(), &request.headers, trusted);
     for name in &told.remove {
@@ -244,6 +259,20 @@ fn forwarded(visit: &Visit, ctx: &Ctx, request: &mut RequestHeader) -> Result<()
         request.insert_header(name, value)?;
     }
     Ok(())
+}
+
+/// What we saw ourselves, where nobody's word counts: the common case.
+fn seen(visit: &Visit, address: &HeaderValue, request: &mut RequestHeader) -> Result<()> {
+    let forged: Vec<_> = request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
+    for name in &forged {
+        request.remove_header(name);
+    }
+    let authority = request.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = authority.or_else(|| request.headers.get(header::HOST).cloned()) {
+        request.insert_header(X_FORWARDED_HOST, host)?;
+    }
+    request.insert_header(X_FORWARDED_FOR, address.clone())?;
+    request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(if visit.by_tls { "https" } else { "http" }))
 }
 
 /// A body that was read whole has a length.

@@ -47,7 +47,8 @@ pub async fn serve_connection(
     let address = socket.as_ref().and_then(|socket| socket.peer_addr());
     let peer = address.and_then(|address| Some(address.as_inet()?.ip().to_canonical()));
     let address = address.map(|address| address.to_string().into_boxed_str());
-    let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), by_tls, open };
+    let forwarded_for = peer.and_then(|peer| http::HeaderValue::from_str(&peer.to_string()).ok());
+    let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), forwarded_for, by_tls, open };
     let visit = visit.into_digest().ok()?;
     if is_h2 {
         return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
@@ -106,12 +107,12 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// On a clear-text listener that takes both: HTTP/2 by its preface. `None` = the client sent too little in time.
 ///
-/// Peeking waits for as many bytes as it is asked for, and a whole HTTP/1 request can be shorter than the preface: so the
-/// first three bytes, which no method has, are looked at one by one.
+/// Peeking waits for as many bytes as it is asked for, and a whole HTTP/1 request can be shorter than the preface: so it
+/// asks for one more byte while all before are right, and HTTP/1 is known by its first letters.
 async fn speaks_h2(stream: &mut Stream, patience: Duration) -> Option<bool> {
     let whole = async {
         let mut start = [0; H2_PREFACE.len()];
-        for length in [1, 2, 3, H2_PREFACE.len()] {
+        for length in 1..=H2_PREFACE.len() {
             let peeked = stream.try_peek(&mut start[..length]).await.ok()?;
             if !peeked || start[..length] != H2_PREFACE[..length] {
                 return Some(false);

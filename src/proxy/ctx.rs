@@ -13,10 +13,10 @@ use super::body::Held;
 use super::control::Control;
 use super::live::LiveRequest;
 use super::shim;
+use crate::config::PoolPlan;
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
-use crate::config::PoolPlan;
 use crate::snapshot::{RouteBinding, Snapshot, TargetBinding, Upstream};
 use crate::upstream::herd::Slot;
 

@@ -52,7 +52,12 @@ fn missing_model() -> Refusal {
 }
 
 /// What a strategy may know, the route's alias and default applied.
-pub(super) fn facts(ctx: &mut Ctx, session: &Session, plan: &RoutePlan, info: &RequestInfo) -> Result<RequestFacts, Stop> {
+pub(super) fn facts(
+    ctx: &mut Ctx,
+    session: &Session,
+    plan: &RoutePlan,
+    info: &RequestInfo,
+) -> Result<RequestFacts, Stop> {
     let mut facts = info.facts();
     let optional = !matches!(info.kind, EndpointKind::Route(class) if !is_model_optional(class));
     if ctx.model.is_none() {

@@ -128,11 +128,13 @@ impl Gate {
 
     /// The header that `bytes` begin with, once it is whole: its length and how the body is framed.
     fn judge(limits: HeaderLimits, end: &mut HeaderEnd, bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
-        let length = end.find(bytes)?;
-        if length.unwrap_or(bytes.len()) > limits.bytes {
-            return Err(Refusal::TOO_LARGE);
-        }
-        length.map(|length| Ok((length, strict::check(&bytes[..length])?))).transpose()
+        let at_once = if end.is_new() { strict::read(bytes)? } else { None };
+        let header = match at_once {
+            Some(header) => Some(header),
+            None => end.find(bytes)?.map(|length| strict::read(&bytes[..length])).transpose()?.flatten(),
+        };
+        let length = header.map_or(bytes.len(), |(length, _)| length);
+        if length > limits.bytes { Err(Refusal::TOO_LARGE) } else { Ok(header) }
     }
 
     /// A header was let in: how many of the bytes behind it belong to its body.
@@ -316,11 +318,19 @@ impl Gate {
     fn watch_answer(&mut self, bytes: &[u8]) {
         if bytes.starts_with(b"HTTP/1.1 101") {
             self.state = State::Through;
-            self.reader.take().into_iter().for_each(Waker::wake);
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
         }
         // any other answer than an interim one is the refusal of the offer
         self.upgrade = bytes.starts_with(b"HTTP/1.1 1") && !matches!(self.state, State::Through);
     }
+}
+
+/// True of a read that failed because the body's framing is wrong: the client is still there to be told.
+pub fn is_malformed(error: &pingora::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 impl AsyncRead for Gate {

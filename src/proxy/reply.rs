@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 
 use super::ctx::{Ctx, Refusal, Travel};
 use crate::dialect::errors::{self, ErrorKind, error_body};
+use crate::edge::keys::CHALLENGE;
 
 /// Sends a refusal in the client's own API.
 pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
@@ -21,6 +22,9 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> 
     }
     if let Some(methods) = refusal.allow {
         head.insert_header(header::ALLOW, methods)?;
+    }
+    if refusal.kind == ErrorKind::Unauthorized {
+        head.insert_header(header::WWW_AUTHENTICATE, CHALLENGE)?;
     }
     ctx.why.get_or_insert_with(|| refusal.message.clone());
     send(session, ctx, head, body).await

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -30,6 +31,8 @@ pub struct Visit {
     pub peer: Option<IpAddr>,
     /// The same with its port, for the log.
     pub address: Option<Box<str>>,
+    /// The address alone, as `X-Forwarded-For` shows it.
+    pub forwarded_for: Option<HeaderValue>,
     /// It came over TLS.
     pub by_tls: bool,
     /// Its place among the listener's connections.

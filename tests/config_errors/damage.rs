@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::load_text;
 
-const TEXT: &str = include_str!("../../conf/home.yaml");
+const TEXTS: [&str; 2] = [include_str!("../../conf/home.yaml"), crate::edge::EDGE];
 
 const SCRAPS: [&str; 16] = [
     "*",
@@ -25,8 +25,8 @@ const SCRAPS: [&str; 16] = [
     "routes: [{ pool: home }]\n",
 ];
 
-fn damaged(cuts: &[(usize, usize, usize)]) -> String {
-    let mut text: Vec<char> = TEXT.chars().collect();
+fn damaged(text: &str, cuts: &[(usize, usize, usize)]) -> String {
+    let mut text: Vec<char> = text.chars().collect();
     for (start, len, scrap) in cuts {
         let start = start % (text.len() + 1);
         let end = (start + len).min(text.len());
@@ -51,7 +51,7 @@ proptest! {
 
     #[test]
     fn a_damaged_configuration_never_panics(cuts in prop::collection::vec((0..2000usize, 0..12usize, 0..16usize), 1..6)) {
-        check(&damaged(&cuts));
+        TEXTS.iter().for_each(|text| check(&damaged(text, &cuts)));
     }
 
     #[test]

@@ -202,7 +202,10 @@ fn the_schema_knows_the_modules_and_their_options() {
     let text = schema.to_string();
     assert!(!text.contains("null"), "{text}");
     assert!(text.contains("How much dearer a wait is than a load."), "{text}");
-    for key in ["listen", "pools", "routes", "between_chunks", "max_in_flight", "api_key_file", "default_model"] {
+    let edge = ["auth", "keys_file", "cert", "trusted_proxies", "max_connections", "ca", "server_name", "insecure"];
+    let target = ["where", "caps", "clients", "listener", "http2", "resolve"];
+    let old = ["listen", "pools", "routes", "between_chunks", "max_in_flight", "api_key_file", "default_model"];
+    for key in edge.iter().chain(&target).chain(&old) {
         assert!(text.contains(&format!("\"{key}\"")), "{key}");
     }
 }

@@ -7,6 +7,7 @@ mod edge;
 mod good;
 mod many;
 mod modules;
+mod shipped;
 
 use std::path::Path;
 use std::sync::Arc;

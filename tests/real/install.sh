@@ -93,7 +93,7 @@ if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
     step "python clients" make_venv
 fi
 
-node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+node_major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/') || true
 if [ "${node_major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
     [ "${ARRIERO_REAL:-}" != required ] || cannot "no node 20 with npm"
     rm -rf "$cache/js"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a llama-shaped GGUF model with random weights: the smallest thing that a real llama.cpp server will serve.
 
-The text it generates is noise (bytes, control characters, U+FFFD), but loading, tokenising, prefill, decode, slots and
-caches are the engine's real ones. Size dials speed: width 64 and 2 layers give 0.5 MB and thousands of tokens a second;
+The text it generates is noise (bytes, control characters, U+FFFD), tool calls apart; but loading, tokenising, prefill,
+decode, slots and caches are the engine's real ones. Size dials speed: width 64 and 2 layers give 0.5 MB and thousands of tokens a second;
 width 512 and 4 layers give 43 MB and a few hundred; width 2048 and 12 layers give 2 GB and human reading speed.
 The same arguments write the same bytes.
 """
@@ -14,15 +14,16 @@ import numpy as np
 
 HEADS = 4
 CONTEXT_TOKENS = 32768
-# Text that is one token each. PHRASE makes prompts that are long in bytes and short in tokens, and is the one thing that
-# the model can say.
+# Text that is one token each. PHRASE makes prompts that are long in bytes and short in tokens, and is the one thing
+# that the model can say.
 PHRASE = "a herd of llamas on the high plain. "
 MARKS = [PHRASE, "<tool_call>", "</tool_call>", "<use_tool>", "<use_result>"]
 # What surely comes next if the first of a pair is the last of the text (at a width of 512; a small model may stray).
 FOLLOWS = {"<use_tool>": "<tool_call>", "<use_result>": PHRASE, PHRASE: "</s>"}
-# A question with tools is answered by a call, a tool's result by PHRASE, all else by noise. The server finds out from the
-# template how a call is written, and makes of it the grammar that shapes the noise after <tool_call> and the parser that
-# cuts calls out of an answer. One call at most is rendered, so it takes the model for one that makes one at a time.
+# A question with tools is answered by a call, a tool's result by PHRASE, all else by noise. The server finds out from
+# the template how a call is written, and makes of it the grammar that shapes the noise after <tool_call> and the parser
+# that cuts calls out of an answer. One call at most is rendered, so it takes the model for one that makes one at a time.
+# Noise where a call is required is an error 400 or 500 of this server, so nothing is left to chance here.
 TEMPLATE = """\
 {%- if tools %}tools: {{ tools | tojson }}{{ "\\n" }}{% endif %}
 {%- for m in messages %}{{ m.role }}: {{ m.content or "" }}

@@ -86,7 +86,10 @@ impl Fleet {
     ) -> EndpointId {
         let table = &mut self.ledger.table;
         let is_new = !known.contains_key(&spec.identity);
-        let id = *known.entry(spec.identity.clone()).or_insert_with(|| table.insert(Endpoint::default()));
+        let id = *known.entry(spec.identity.clone()).or_insert_with(|| {
+            let spec = spec.clone();
+            table.insert(Endpoint { spec, ..Endpoint::default() })
+        });
         let record = self.ledger.records.entry(id).or_default();
         if is_new || record.removed {
             changes.joined.push(id);

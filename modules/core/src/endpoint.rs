@@ -171,6 +171,9 @@ pub struct ModelState {
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
+    /// Hash (xxh3) of its identity: the same in every process, for rules that place by hash. Set by
+    /// [`Endpoints::insert`].
+    pub key: u64,
     /// Its configuration.
     pub spec: EndpointSpec,
     /// How it takes work.

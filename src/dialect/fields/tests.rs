@@ -90,9 +90,11 @@ fn bodies_that_are_no_json_object_are_refused() {
         r#"{"a":truex}"#,
         r#"{"a" 1}"#,
         r#"{"a":1 2}"#,
-        r#"{"a":"\x"}"#,
-        r#"{"a":"\u12g4"}"#,
-        "{\"a\":\"\n\"}",
+        r#"{"\x":1}"#,
+        r#"{"\u12g4":1}"#,
+        r#"{"model":"\u12g4"}"#,
+        "{\"\n\":1}",
+        "{\"model\":\"\n\"}",
         r#"{"a":[1}"#,
         r#"{"a":{"b":1]}"#,
         "{,}",
@@ -285,7 +287,8 @@ proptest! {
         prop_assert_eq!(&ours, &scan("/v1/chat/completions", &body));
         if let Ok(fields) = ours {
             let model = fields.model.map(|model| model.name);
-            prop_assert_eq!(Some(model), reference_model(&body), "{}", String::from_utf8_lossy(&body));
+            let reference = reference_model(&body);
+            prop_assert!(reference == Some(model) || only_text_is_wrong(&body), "{}", String::from_utf8_lossy(&body));
         }
     }
 
@@ -294,8 +297,24 @@ proptest! {
         let _ = scan("/api/show", &bytes);
         let object = format!("{{{text}}}");
         if scan("/v1/chat/completions", object.as_bytes()).is_ok() {
-            prop_assert!(reference_model(object.as_bytes()).is_some(), "{}", object);
+            prop_assert!(reference_model(object.as_bytes()).is_some() || only_text_is_wrong(object.as_bytes()), "{}", object);
         }
+    }
+}
+
+/// What is wrong is inside a string: the scanner leaves that to the engine where it does not need the string.
+fn only_text_is_wrong(body: &[u8]) -> bool {
+    let Err(error) = serde_json::from_slice::<Value>(body) else { return false };
+    let words = error.to_string();
+    ["invalid escape", "control character", "surrogate", "hex escape", "unicode code point"]
+        .iter()
+        .any(|w| words.contains(w))
+}
+
+#[test]
+fn text_that_nobody_wants_is_left_to_the_engine() {
+    for body in [r#"{"a":"\x","model":"m"}"#, r#"{"a":["\u12g4"],"model":"m"}"#, "{\"a\":\"\n\",\"model\":\"m\"}"] {
+        assert_eq!(chat(body).unwrap().model.unwrap().name, "m", "{body}");
     }
 }
 

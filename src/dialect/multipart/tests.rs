@@ -206,7 +206,8 @@ fn only_the_name_changes() {
 
 #[test]
 fn a_model_is_put_into_a_form_that_names_none() {
-    for form in [format!("{}--b--\r\n", field("x", "1")), "--b--".to_owned()] {
+    let empty = format!("{}{}--b--\r\n", field("x", "1"), field("model", ""));
+    for form in [format!("{}--b--\r\n", field("x", "1")), "--b--".to_owned(), empty] {
         let inserted = insert(TYPE, &Bytes::from(form), "m").unwrap().parts.concat();
         assert_eq!(scan(TYPE, &inserted).unwrap().model.unwrap().name, "m");
     }

@@ -82,6 +82,7 @@ fn an_untrusted_peer_is_not_believed() {
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "evil.test"),
         ("x-forwarded-prefix", "/a"),
+        ("x_forwarded_for", "1.1.1.1"),
         ("x-real-ip", "1.1.1.1"),
         ("forwarded", "for=1.1.1.1"),
         ("accept", "*/*"),
@@ -90,9 +91,10 @@ fn an_untrusted_peer_is_not_believed() {
     assert_eq!(forwarding.client, ip("203.0.113.9"));
     let mut removed: Vec<&str> = forwarding.remove.iter().map(HeaderName::as_str).collect();
     removed.sort_unstable();
-    let expected =
-        ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto", "x-real-ip"];
-    assert_eq!(removed, expected);
+    let expected = ["for", "host", "prefix", "proto"].map(|what| format!("x-forwarded-{what}"));
+    assert_eq!(removed[1..5], expected);
+    assert_eq!([removed[0], removed[5], removed[6]], ["forwarded", "x-real-ip", "x_forwarded_for"]);
+    assert_eq!(removed.len(), 7);
     let expected =
         [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "http"), ("x-forwarded-host", "api.test")];
     assert_eq!(set(forwarding), pairs(&expected));

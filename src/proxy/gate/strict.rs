@@ -1,8 +1,8 @@
 //! The strict reading of one HTTP/1 header: what two readers could read in two ways is refused before anybody routes on it.
 //!
-//! [`HeaderEnd`] finds the blank line over any split of the bytes; [`check`] then reads the whole header once and says how
-//! the body is framed. Lines end in CRLF, names are tokens, values hold no control bytes. Sizes are in bytes. No length and
-//! no transfer coding means: no body.
+//! [`read`] goes through the header once and says where it ends and how the body is framed; [`HeaderEnd`] finds the blank
+//! line of one that comes in many pieces, without starting over at each. Lines end in CRLF, names are tokens, nothing holds
+//! control bytes. Sizes are in bytes. No length and no transfer coding means: no body.
 
 use memchr::memchr;
 
@@ -18,6 +18,8 @@ const MAX_SHOWN: usize = 1024;
 const MAX_FIELDS: usize = 200;
 /// Digits of the largest length that is read: all such numbers fit into 64 bits.
 const MAX_DIGITS: usize = 18;
+
+const BARE_LF: Refusal = Refusal::bad("a header line ends without CRLF");
 
 /// How a request goes on after its header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,11 @@ pub struct HeaderEnd {
 }
 
 impl HeaderEnd {
+    /// Nothing was searched yet.
+    pub fn is_new(&self) -> bool {
+        self.scanned == 0
+    }
+
     /// The header's length, blank line included, once it is whole. `bytes` starts where it started the last time.
     ///
     /// # Errors
@@ -47,7 +54,7 @@ impl HeaderEnd {
         while let Some(found) = memchr(b'\n', &bytes[self.scanned..]) {
             let at = self.scanned + found;
             if at == self.line || bytes[at - 1] != b'\r' {
-                return Err(Refusal::bad("a header line ends without CRLF"));
+                return Err(BARE_LF);
             }
             let empty = at - 1 == self.line;
             self.scanned = at + 1;
@@ -76,32 +83,41 @@ impl HeaderEnd {
     }
 }
 
-/// Reads a whole header: request line, fields and blank line, as [`HeaderEnd::find`] cut it.
+/// Reads the header that `bytes` begin with: its length, blank line included, and the framing of the body. `None` while
+/// the header is not whole.
 ///
 /// # Errors
 /// What is wrong with it, with the status to answer.
-pub fn check(header: &[u8]) -> Result<Framing, Refusal> {
-    let mut lines = Lines(header);
+pub fn read(bytes: &[u8]) -> Result<Option<(usize, Framing)>, Refusal> {
+    let mut lines = Lines { bytes, at: 0, count: 0 };
     let line = loop {
-        match lines.next().ok_or(Refusal::bad("the request line is missing"))? {
-            [] => {}
-            line => break line,
+        match lines.next()? {
+            None => return Ok(None),
+            Some([]) => {}
+            Some(line) => break line,
         }
     };
     let request = RequestLine::read(line)?;
     let mut seen = Seen::default();
-    for (count, line) in lines.take_while(|line| !line.is_empty()).enumerate() {
-        if count == MAX_FIELDS {
-            return Err(Refusal::new(431, "the request has too many header fields"));
+    for nth in 0.. {
+        match lines.next()? {
+            None => return Ok(None),
+            Some([]) => break,
+            Some(_) if nth == MAX_FIELDS => return Err(Refusal::new(431, "the request has too many header fields")),
+            Some(line) => seen.field(line)?,
         }
-        seen.field(line)?;
     }
-    seen.judge(&request)
+    // each line has its CR and LF, so there must be no others
+    if controls(&bytes[..lines.at]) != 2 * lines.count {
+        return Err(Refusal::bad("the header has control bytes"));
+    }
+    Ok(Some((lines.at, seen.judge(&request)?)))
 }
 
 /// The path of a refused request, without its query: empty where there is none, or none to show.
 pub fn path(header: &[u8]) -> &str {
-    let line = Lines(header).find(|line| !line.is_empty()).unwrap_or_default();
+    let start = header.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(header.len());
+    let Some((line, _)) = split(&header[start..], b'\r') else { return "" };
     let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     let path = split_absolute(target).map_or(target, |(_, path)| path);
     let path = &path[..memchr(b'?', path).unwrap_or(path.len())];
@@ -110,17 +126,31 @@ pub fn path(header: &[u8]) -> &str {
 }
 
 /// Lines without their CRLF.
-struct Lines<'a>(&'a [u8]);
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    count: usize,
+}
 
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let at = memchr(b'\n', self.0)?;
-        let line = &self.0[..at];
-        self.0 = &self.0[at + 1..];
-        Some(line.strip_suffix(b"\r").unwrap_or(line))
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Result<Option<&'a [u8]>, Refusal> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = memchr(b'\n', rest) else { return Ok(None) };
+        let line = rest[..end].strip_suffix(b"\r").ok_or(BARE_LF)?;
+        self.at += end + 1;
+        self.count += 1;
+        Ok(Some(line))
     }
+}
+
+/// Control bytes, tabs not counted.
+fn controls(bytes: &[u8]) -> usize {
+    // sums of at most 255 ones, so that the compiler can take many bytes at a time
+    let sum = |bytes: &[u8]| {
+        let ones = bytes.iter().map(|byte| u8::from((*byte < b' ') & (*byte != b'\t') | (*byte == 0x7f)));
+        usize::from(ones.fold(0, u8::wrapping_add))
+    };
+    bytes.chunks(255).map(sum).sum()
 }
 
 struct RequestLine<'a> {
@@ -152,7 +182,7 @@ impl<'a> RequestLine<'a> {
         if target.len() > MAX_TARGET {
             return Err(Refusal::URI_TOO_LONG);
         }
-        if !all(target, |byte| TARGET[byte as usize]) {
+        if !target.iter().all(|byte| TARGET[*byte as usize]) {
             return Err(Refusal::bad("the request target has bytes that must be escaped"));
         }
         let authority = match target {
@@ -178,13 +208,12 @@ impl<'a> Seen<'a> {
         if matches!(line, [b' ' | b'\t', ..]) {
             return Err(Refusal::bad("a header line is folded"));
         }
-        let (name, value) = split(line, b':').ok_or(Refusal::bad("a header line has no colon"))?;
-        if !is_token(name) {
-            return Err(Refusal::bad("a header name is malformed"));
-        }
-        if !all(value, |byte| byte >= b' ' && byte != 0x7f || byte == b'\t') {
-            return Err(Refusal::bad("a header value has control bytes"));
-        }
+        let end = line.iter().position(|byte| !TOKEN[*byte as usize]).unwrap_or(line.len());
+        let (name, value) = match line.split_at(end) {
+            ([_, ..], [b':', ..]) => (&line[..end], &line[end + 1..]),
+            ([_, ..], []) => return Err(Refusal::bad("a header line has no colon")),
+            _ => return Err(Refusal::bad("a header name is malformed")),
+        };
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(trim(value)),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.length(trim(value)),
@@ -305,12 +334,7 @@ fn is_authority(value: &[u8]) -> bool {
 }
 
 fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && all(bytes, |byte| TOKEN[byte as usize])
-}
-
-/// Like [`Iterator::all`], without an early exit: the compiler makes wide steps of it.
-fn all(bytes: &[u8], fine: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |all, byte| all & fine(*byte))
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[*byte as usize])
 }
 
 /// Bytes of methods and field names.

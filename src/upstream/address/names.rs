@@ -54,7 +54,7 @@ impl Names {
 
     async fn ask_servers(self, host: &str) -> Result<Answer, String> {
         let resolver = self.resolver().map_err(|error| error.to_string())?;
-        let found = resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
+        let found = resolver.lookup_ip(host).await.map_err(|error| in_short(&error))?;
         let all: Vec<IpAddr> = found.iter().collect();
         let ttl = found.valid_until().saturating_duration_since(Instant::now());
         if all.is_empty() { Err("no address".into()) } else { Ok(Answer { all, ttl: Some(ttl) }) }
@@ -82,6 +82,16 @@ impl Names {
                 Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
             }
         }
+    }
+}
+
+fn in_short(error: &NetError) -> String {
+    if error.is_nx_domain() {
+        "no such name".into()
+    } else if error.is_no_records_found() {
+        "no address".into()
+    } else {
+        error.to_string()
     }
 }
 

@@ -1,7 +1,7 @@
 """What all checks share: how one is registered, the messages and the tool they send, when an engine counts as idle.
 
-Generation is bounded by `max_tokens`; `ignore_eos` keeps a random model from stopping early. The engine reads that on the
-OpenAI paths only: an Anthropic message may be shorter.
+Generation is bounded by `max_tokens`; `ignore_eos` keeps a random model from stopping early. The engine reads that on
+the OpenAI paths only: an Anthropic message may be shorter.
 """
 
 import json
@@ -109,7 +109,8 @@ def freed(herd, engine, since):
 
 def engines_own_error(herd):
     """What the engine itself says to the prompt that is too long: the error object of its answer."""
-    status, body = request("POST", herd.long.url + "/v1/chat/completions", {"model": LONG_CONTEXT, "messages": OVER}, SECONDS)
+    ask = {"model": LONG_CONTEXT, "messages": OVER}
+    status, body = request("POST", herd.long.url + "/v1/chat/completions", ask, SECONDS)
     expect(status == 400, f"the engine answers {status} to a prompt over its context")
     return json.loads(body)["error"]
 

@@ -1,7 +1,7 @@
 """The JavaScript clients: openai, the Vercel AI SDK (`ai` with its OpenAI-compatible provider), ollama.
 
-Each runs in a node process of its own that takes orders, see js/session.mjs. The openai and ai ones talk to llama.cpp, the
-ollama one to the lab's Ollama. Facts met on the way: the newest majors of openai (7) and ai (7) want node 22, so the
+Each runs in a node process of its own that takes orders, see js/session.mjs. The openai and ai ones talk to llama.cpp,
+the ollama one to the lab's Ollama. Facts met on the way: the newest majors of openai (7) and ai (7) want node 22, so the
 versions are the last before; an aborted stream just ends in both, and raises in ollama.
 """
 
@@ -169,7 +169,7 @@ for client, script in (("openai.js", "openai"), ("ai.js", "ai")):
     check(client, "a prompt over the context: the engine's own error")(over_context(script))
 
 
-# ---- ollama: only the lab speaks its API ------------------------------------------------------------------------------
+# ---- ollama: only the lab speaks its API -------------------------------------------------------------------------
 
 check("ollama.js", "lists models", through_arriero=True)(lists_models("ollama", {LAB_OLLAMA}))
 
@@ -203,7 +203,8 @@ def ollama_cancel(herd):
 def ollama_tools(herd):
     """The lab calls no tools. It counts them into the prompt, and so it does with a call and its result."""
     call = {"function": {"name": "weather", "arguments": {"city": CITIES[0]}}}
-    told = [{"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "tool_name": "weather", "content": "rain"}]
+    result = {"role": "tool", "tool_name": "weather", "content": "rain"}
+    told = [{"role": "assistant", "content": "", "tool_calls": [call]}, result]
     with Session(herd, "ollama") as node:
         plain = node.ask("chat", model=LAB_OLLAMA, messages=ASK, tokens=4)["prompt"]
         offered = node.ask("chat", model=LAB_OLLAMA, messages=ASK, tokens=4, tools=[TOOL])["prompt"]

@@ -1,7 +1,8 @@
 """langchain: langchain-openai against llama.cpp, langchain-ollama against the lab's Ollama.
 
 Facts met on the way: ChatOpenAI sends its limit as `max_completion_tokens`, which llama.cpp reads too. OpenAIEmbeddings
-sends token numbers of OpenAI's own tokenizer unless `check_embedding_ctx_length` is off, and fetches that from the network.
+sends token numbers of OpenAI's own tokenizer, which it fetches from the network, unless `check_embedding_ctx_length` is
+off.
 """
 
 import time
@@ -89,7 +90,8 @@ def tools(herd):
 @check("langchain-openai", "embeddings")
 def embeddings(herd):
     client = OpenAIEmbeddings(
-        model=EMBED, base_url=herd.url_for(EMBED) + "/v1", api_key="none", check_embedding_ctx_length=False, max_retries=0
+        base_url=herd.url_for(EMBED) + "/v1", api_key="none", model=EMBED, check_embedding_ctx_length=False,
+        max_retries=0,
     )
     expect_vectors(client.embed_documents(["one llama", "two llamas"]))
 
@@ -136,7 +138,8 @@ def ollama_cancel(herd):
 @check("langchain-ollama", "tools and a tool's result reach the engine", through_arriero=True)
 def ollama_tools(herd):
     """The lab calls no tools, but it counts them, a call and its result into the prompt."""
-    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "weather", "args": {"city": "Oslo"}, "id": "call-1"}]}
+    calls = [{"name": "weather", "args": {"city": "Oslo"}, "id": "call-1"}]
+    call = {"role": "assistant", "content": "", "tool_calls": calls}
     told = {"role": "tool", "tool_call_id": "call-1", "content": "rain"}
     model, with_tools = chat_ollama(herd), chat_ollama(herd).bind_tools([weather])
     answers = [model.invoke(ASK), with_tools.invoke(ASK), with_tools.invoke([*ASK, call, told])]

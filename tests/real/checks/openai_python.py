@@ -10,7 +10,8 @@ from herd import CHAT, EMBED, LAB_OLLAMA, LAB_VLLM, LONG_CONTEXT, SWAPS
 
 from .base import (
     ASK, CITIES, GO_ON, HELLO, LONG, NEAR, OVER, SECONDS, TOOL, TOOL_TOKENS, UNKNOWN,
-    check, engines_own_error, expect, expect_near, expect_pieces, expect_told, expect_vectors, freed, one_in_flight, working_engine,
+    check, engines_own_error, expect, expect_near, expect_pieces, expect_told, expect_vectors, freed, one_in_flight,
+    working_engine,
 )
 
 

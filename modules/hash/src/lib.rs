@@ -1,0 +1,197 @@
+//! The same key to the same endpoint: weighted rendezvous hashing with bounded load.
+//!
+//! For a key `k` and an endpoint with identity `e` and weight `w` the distance is `-ln(u) / w`, `u` in (0, 1) from
+//! `xxh3(xxh3(e), seed k)`; the nearest candidate is the key's own. So each endpoint owns `w / sum of w` of the keys, and
+//! whoever joins or leaves moves only the keys that it gets or had. Nothing is kept: the order follows from the key and
+//! the identities, whatever the process, the addresses or the order of the configuration.
+//!
+//! Bound (Mirrokni et al.): an endpoint takes one more request if `n + 1 <= ceil(c (N + 1) w / W)`, with `n` and `w` its
+//! requests in flight and weight, `N` and `W` the sums over the candidates. A full or bounded endpoint spills; if all that
+//! are free are above the bound, the nearest of them takes it: no slot stays idle for the bound's sake. Signals: own
+//! counts. A request without a key goes to the least loaded, or by chance.
+
+use arriero_core::cost::open;
+use arriero_core::endpoint::Endpoint;
+use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+mod options;
+pub use options::{Keys, Options, Spill, WithoutKey};
+
+/// The module.
+pub struct Hash;
+
+impl Module for Hash {
+    const NAME: &'static str = "hash";
+    const SUMMARY: &'static str = "the same key to the same endpoint, with a bound on how loaded one may get";
+    type Options = Options;
+
+    fn build(options: Options) -> Result<Box<dyn Strategy>, String> {
+        options.check()?;
+        Ok(Box::new(Rendezvous { options }))
+    }
+}
+
+struct Rendezvous {
+    options: Options,
+}
+
+/// The endpoint at the least distance from the key, which is `-ln(unit) / weight`; the first of equals. `1 - unit` is never
+/// above `-ln(unit)`, so most are ruled out without a logarithm.
+fn nearest<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, key: u64) -> Option<&'a Endpoint> {
+    let mut nearest = None;
+    let mut least = f64::INFINITY;
+    for endpoint in endpoints {
+        let hash = xxh3_64_with_seed(&endpoint.key.to_le_bytes(), key);
+        let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let weight = f64::from(endpoint.spec.weight);
+        if 1.0 - unit >= least * weight {
+            continue;
+        }
+        let distance = -unit.ln() / weight;
+        if distance < least {
+            (nearest, least) = (Some(endpoint), distance);
+        }
+    }
+    nearest
+}
+
+/// Requests in flight, and those promised to it.
+fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
+    f64::from(endpoint.in_flight()) + cx.reserved_count(endpoint.id) as f64
+}
+
+/// What one more request would make of it, by weight.
+fn share(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
+    (load(endpoint, cx) + 1.0) / f64::from(endpoint.spec.weight)
+}
+
+/// Requests that an endpoint of weight 1 may hold, before rounding; infinite without a bound.
+struct Bound(f64);
+
+impl Bound {
+    fn of(factor: f64, cx: &Context<'_>) -> Bound {
+        if factor == 0.0 {
+            return Bound(f64::INFINITY);
+        }
+        let sums = open(cx).fold((1.0, 0.0), |(loads, weights), endpoint| {
+            (loads + load(endpoint, cx), weights + f64::from(endpoint.spec.weight))
+        });
+        Bound(factor * sums.0 / sums.1)
+    }
+
+    /// A hair below a whole number is that number: shares are not exact in binary.
+    fn most(&self, endpoint: &Endpoint) -> f64 {
+        (self.0 * f64::from(endpoint.spec.weight) - 1e-9).ceil()
+    }
+
+    fn admits(&self, endpoint: &Endpoint, cx: &Context<'_>) -> bool {
+        load(endpoint, cx) + 1.0 <= self.most(endpoint)
+    }
+}
+
+/// The one with the fewest requests for its weight; the first of equals.
+fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, cx: &Context<'_>) -> Option<&'a Endpoint> {
+    endpoints.min_by(|one, other| share(one, cx).total_cmp(&share(other, cx)))
+}
+
+impl Rendezvous {
+    fn pick_for(&self, key: u64, cx: &mut Context<'_>) -> Pick {
+        let bound = Bound::of(self.options.bounded_load, cx);
+        let Some(own) = nearest(open(cx), key) else { return Pick::Wait };
+        let free = || open(cx).filter(|endpoint| cx.is_free(endpoint));
+        let pick = if cx.is_free(own) && bound.admits(own, cx) {
+            Pick::Endpoint(own.id)
+        } else {
+            let other = match self.options.spill {
+                Spill::Wait => None,
+                Spill::LeastConnection => least_loaded(free(), cx),
+                Spill::Next => {
+                    nearest(free().filter(|other| bound.admits(other, cx)), key).or_else(|| nearest(free(), key))
+                }
+            };
+            match (other, self.options.spill) {
+                (Some(other), _) => Pick::Endpoint(other.id),
+                (None, Spill::Wait) => Pick::WaitFor(own.id),
+                (None, _) => Pick::Wait,
+            }
+        };
+        self.tell(key, own, &bound, &pick, cx);
+        pick
+    }
+
+    fn tell(&self, key: u64, own: &Endpoint, bound: &Bound, pick: &Pick, cx: &mut Context<'_>) {
+        if cx.explain.is_none() {
+            return;
+        }
+        let limit = match bound.most(own) {
+            most if most.is_finite() => format!("bound {most}"),
+            _ => "no bound".to_owned(),
+        };
+        let slot = if cx.is_free(own) { "" } else { ", full" };
+        let mut summary =
+            format!("key {key:016x} is at home on {}: {} requests, {limit}{slot}", own.spec.name, load(own, cx));
+        match pick {
+            Pick::Endpoint(id) if *id != own.id => {
+                let name = cx.table.get(*id).map(|endpoint| endpoint.spec.name.to_string());
+                summary += &format!("; spills to {}", name.unwrap_or_default());
+            }
+            Pick::WaitFor(_) => summary += "; waits for it",
+            Pick::Wait => summary += "; all are full",
+            _ => {}
+        }
+        if let Some(explain) = cx.explain.as_deref_mut() {
+            explain.summary = summary;
+        }
+    }
+
+    fn pick_keyless(&self, cx: &mut Context<'_>) -> Pick {
+        let free: Vec<&Endpoint> = cx.free().filter(|endpoint| endpoint.spec.weight > 0).collect();
+        let (lots, how): (Vec<(u32, &Endpoint)>, &str) = match self.options.without_key {
+            WithoutKey::Random => (free.iter().map(|one| (one.spec.weight, *one)).collect(), "by chance"),
+            WithoutKey::LeastConnection => {
+                let lowest = free.iter().map(|one| share(one, cx)).fold(f64::INFINITY, f64::min);
+                let tied = free.iter().filter(|one| share(one, cx) <= lowest);
+                (tied.map(|one| (1, *one)).collect(), "least loaded")
+            }
+        };
+        let Some(chosen) = drawn(&lots, cx.rng) else { return Pick::Wait };
+        if let Some(explain) = cx.explain.as_deref_mut() {
+            explain.summary = format!("no key; {}: {how}", chosen.spec.name);
+        }
+        Pick::Endpoint(chosen.id)
+    }
+}
+
+/// One of the lots, by weight; `None` if there are none.
+fn drawn<'a>(lots: &[(u32, &'a Endpoint)], rng: &mut fastrand::Rng) -> Option<&'a Endpoint> {
+    let weights: u64 = lots.iter().map(|(weight, _)| u64::from(*weight)).sum();
+    let mut left = rng.u64(..weights.max(1));
+    lots.iter().find_map(|(weight, endpoint)| match left.checked_sub(u64::from(*weight)) {
+        Some(rest) => {
+            left = rest;
+            None
+        }
+        None => Some(*endpoint),
+    })
+}
+
+impl Strategy for Rendezvous {
+    fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        needs.full_endpoints = true;
+        needs.keys = self.options.key.0.as_slice().into();
+        needs
+    }
+
+    fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+        match request.hash_key {
+            Some(key) => self.pick_for(key, cx),
+            None => self.pick_keyless(cx),
+        }
+    }
+
+    fn options(&self) -> serde_json::Value {
+        serde_json::json!(self.options)
+    }
+}
