@@ -114,6 +114,7 @@ async fn without_a_good_key_it_is_401_in_each_shape() {
                 }
                 assert_eq!(status, 401, "{path} {headers:?} {two}: {text}");
                 assert!(told.contains(expected) && text.contains(message), "{path} {headers:?}: {text}");
+                assert_eq!(head["www-authenticate"], "Bearer", "{path}");
                 assert!(head["content-type"].to_str().unwrap().starts_with("application/json"));
             }
         }
