@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use common::{PATIENCE, Proxy, eventually, free_port};
+use common::{PATIENCE, Proxy, eventually, free_port, reqwest_client};
 use raw::Raw;
 use scripted::Scripted;
-use secure::Two;
+use secure::{Pair, Two, connect};
 use stage::{FAST, ask, config, openai, start};
 use wire::Way;
 
@@ -86,6 +86,45 @@ async fn connections_beyond_the_limit_are_told_so() {
     assert!(answers(&mut second).await && answers(&mut more[0]).await, "and throws nobody out");
     drop(more);
     assert!(!is_let_in(port).await);
+}
+
+/// A client that sends its request at once, as all do, reads the refusal: it is not cut off by a reset, nor told before it
+/// has asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_clients_beyond_the_limit_read_their_503() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let port = free_port();
+    let listener = format!("  few: {{ bind: \"127.0.0.1:{port}\", max_connections: 1 }}\n");
+    let _proxy = Proxy::start(&(listener + &config(&[&engine], "", ""))).await;
+    let mut first = Raw::connect(port).await;
+    assert!(answers(&mut first).await);
+    for nth in 0..20 {
+        let sent =
+            reqwest_client().post(format!("http://127.0.0.1:{port}{CHAT}")).json(&ask("m", false, 1)).send().await;
+        let answer = sent.unwrap_or_else(|error| panic!("{nth}: no answer: {error:?}"));
+        let (status, head) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await.unwrap_or_else(|error| panic!("{nth}: half an answer: {error:?}"));
+        assert!(status == 503 && head["retry-after"] == "1" && text.contains("too many open connections"), "{text}");
+    }
+    assert!(answers(&mut first).await, "the first one goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_beyond_the_limit_is_told_to_go_away() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (port, pair) = (free_port(), Pair::new(&["a.test"]).write(dir.path(), "a"));
+    let listener = format!("  tls: {{ bind: \"127.0.0.1:{port}\", tls: {pair}, max_connections: 1 }}\n");
+    let _proxy = Proxy::start(&(listener + &config(&[&engine], "", ""))).await;
+    let first = Two::over(connect(port, "a.test", &["h2"]).await).await;
+    let body = ask("m", false, 1).to_string();
+    let request = || http::Request::post(format!("https://a.test{CHAT}"));
+    assert_eq!(first.ask(request(), body.as_bytes()).await.0, 200);
+    let (client, connection) = h2::client::handshake(connect(port, "a.test", &["h2"]).await).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, connection).await.expect("it ends").expect_err("with a reason");
+    assert_eq!(ended.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{ended:?}");
+    drop(client);
+    assert_eq!(first.ask(request(), body.as_bytes()).await.0, 200, "the first one goes on");
 }
 
 /// An engine whose streams never end and go as fast as they are read; counts the bytes that it got rid of.
