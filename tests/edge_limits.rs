@@ -252,6 +252,21 @@ async fn long_targets_are_414_and_large_headers_431() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_limits_hold_for_http2() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let proxy = Proxy::start(&(config(&[&engine], "", "") + "limits: { header: 32KiB }\n")).await;
+    let long = format!("/{}", "p".repeat(20_000));
+    let pads = [40_000, 10_000].map(|size| "p".repeat(size));
+    let mut got = Vec::new();
+    for (target, pad) in [(long.as_str(), ""), ("/health", &pads[0]), ("/health", &pads[1])] {
+        let two = Two::connect(proxy.h2_port).await;
+        let request = http::Request::get(format!("http://a{target}")).header("x-pad", pad);
+        got.push(two.ask(request, b"").await.0);
+    }
+    assert_eq!(got, [414, 431, 200]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_idle_connections_cost_little() {
     const IDLE: u64 = 1000;
     let engine = start(openai(&["m"], FAST)).await;
