@@ -102,6 +102,8 @@ async fn where_keeps_a_route_to_its_labels() {
         assert_eq!(got, status, "{way} {model}: {body}");
         assert!(status == 200 || body["error"]["code"] == "model_not_found", "{body}");
     }
+    let known = send("fast", "nobody").await.1["error"]["message"].as_str().unwrap().to_owned();
+    assert!(known.contains("quick") && !known.contains("heavy"), "only what the route can reach is named: {known}");
 }
 
 /// Sends `count` requests, 16 at a time; all are answered.
