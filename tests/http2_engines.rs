@@ -10,7 +10,8 @@ mod wire;
 use arriero_lab::http::{Fault, FaultKind, LabEngine, Protocols};
 use common::{PATIENCE, Proxy, eventually};
 use futures::StreamExt;
-use stage::{FAST, LONG, SLOW, ask, openai, post, start, whole};
+use serde_json::json;
+use stage::{FAST, LONG, SLOW, ask, json_of, openai, post, start, whole};
 use wire::Way;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -147,4 +148,17 @@ async fn many_streams_share_connections() {
     }
     assert!(texts.windows(2).all(|two| two[0] == two[1]), "equal requests get equal answers");
     assert_eq!(engine.stats().completed, STREAMS as u64);
+}
+
+/// Probes must speak what traffic speaks, or an engine of HTTP/2 alone looks down.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_reach_an_engine_of_http2_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for secure in [false, true] {
+        let engine = engine(secure, FAST).await;
+        let text = pool(&[&engine], &dir, "").replace("health: none,", "").replace("models: [m], ", "");
+        let proxy = Proxy::start(&text).await;
+        let (status, body) = json_of(post(proxy.url(CHAT), "probed", &ask("m", false, 1)).await).await;
+        assert_eq!((status, &body["model"]), (200, &json!("m")), "TLS {secure}: {body}");
+    }
 }
