@@ -95,6 +95,7 @@ pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
     if fixed(&old.plan) != fixed(&plan) || old.plan.admin != plan.admin {
         log::warn!("changed listeners take effect at the next start; everything else is applied");
     }
+    warn_of(&plan);
     gateway.listeners.change(&plan);
     gateway.budget.set_limit(plan.limits.bodies);
     let fresh = bind(&gateway.herd, plan, roots, Some(&old));
@@ -103,6 +104,13 @@ pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
     start_watches(gateway);
     gateway.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
     Ok(generation)
+}
+
+/// What is allowed, but should be known.
+pub fn warn_of(plan: &Plan) {
+    for warning in &plan.warnings {
+        log::warn!("{}", config::render(std::slice::from_ref(warning)));
+    }
 }
 
 type Reread = Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>;

@@ -67,6 +67,7 @@ impl Service for Main {
         let Some(setup) = self.setup.take() else { return };
         let gateway = setup.gateway.clone();
         let snapshot = gateway.snapshot.load_full();
+        reload::warn_of(&snapshot.plan);
         let plain = Arc::new(self.proxy(&gateway, false));
         let h2c = Arc::new(self.proxy(&gateway, true));
         for listener in &snapshot.plan.listeners {

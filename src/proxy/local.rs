@@ -94,7 +94,31 @@ pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
         "generation": snapshot.generation,
         "healthy_nodes": healthy,
         "nodes": nodes,
+        "routes": route_report(gateway, snapshot),
         "models": models,
+    })
+}
+
+/// Each route with its pools, its module, and what `auto` has come to there.
+fn route_report(gateway: &Gateway, snapshot: &Snapshot) -> Vec<Value> {
+    gateway.herd.read(|fleet| {
+        let routes = snapshot.plan.routes.iter().zip(&snapshot.routes);
+        let rows = routes.flat_map(|(route, bound)| bound.targets.iter().map(move |target| (route, target)));
+        rows.map(|(route, target)| {
+            let chosen = fleet.strategies(target.pool).find(|is| is.id == target.strategy).and_then(|is| is.chosen);
+            let mut row = json!({
+                "name": route.name,
+                "pool": snapshot.plan.pools[target.place].name,
+                "weight": target.weight,
+                "module": route.balance.module,
+            });
+            if let Some(chosen) = chosen {
+                row["goes_by"] = json!(chosen.module);
+                row["why"] = json!(chosen.why);
+            }
+            row
+        })
+        .collect()
     })
 }
 

@@ -27,7 +27,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts the binary. `rest` is the YAML below listeners, admin and access log.
+    /// Starts the binary. `rest` is the YAML below admin, access log and listeners; it may begin with more listeners,
+    /// indented by two.
     pub async fn start(rest: &str) -> Proxy {
         Proxy::start_with(rest, true).await
     }
@@ -75,12 +76,12 @@ impl Proxy {
     /// Replaces the configuration file.
     pub fn write_config(&self, rest: &str) {
         let head = format!(
-            "listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\", h2c: true }}\n\
-             admin: {{ bind: \"127.0.0.1:{}\" }}\naccess_log: {{ file: {:?} }}\n",
-            self.port,
-            self.h2_port,
+            "admin: {{ bind: \"127.0.0.1:{}\" }}\naccess_log: {{ file: {:?} }}\n\
+             listeners:\n  main: {{ bind: \"127.0.0.1:{}\" }}\n  h2: {{ bind: \"127.0.0.1:{}\", h2c: true }}\n",
             self.admin_port,
             self.dir.path().join("access.log"),
+            self.port,
+            self.h2_port,
         );
         std::fs::write(self.config_path(), head + rest).unwrap();
     }
@@ -99,6 +100,22 @@ impl Proxy {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a configuration, reloads it and waits until it is in force.
+    pub async fn reload(&self, rest: &str) {
+        let before = self.metric("arriero_config_generation").await;
+        self.write_config(rest);
+        self.signal("HUP");
+        let in_force = async || self.metric("arriero_config_generation").await > before;
+        assert!(eventually(in_force).await, "no reload:\n{}", self.stderr());
+    }
+
+    /// Bytes of memory that the process holds.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let row = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        row.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
     }
 
     /// Sends a signal by name (`HUP`, `TERM`).

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::common::PATIENCE;
@@ -18,8 +18,13 @@ pub struct Reply {
     pub body: String,
 }
 
+/// What bytes can be written to and read from.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 pub struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     unread: Vec<u8>,
 }
 
@@ -27,7 +32,12 @@ impl Raw {
     pub async fn connect(port: u16) -> Raw {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Raw { stream, unread: Vec::new() }
+        Raw::over(stream)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(stream: impl Wire + 'static) -> Raw {
+        Raw { stream: Box::new(stream), unread: Vec::new() }
     }
 
     /// Writes; false if the other side has closed.
