@@ -50,6 +50,7 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> Wat
                     .map(|roots| roots.pem.clone()),
                 server_name: endpoint.tls_options.server_name.clone(),
                 insecure: endpoint.tls_options.insecure,
+                http2: endpoint.http2,
             },
         },
         resolve: endpoint.resolve,

@@ -116,6 +116,8 @@ impl Main {
         proxy.server_options = Some(options);
         let mut h2 = default_h2_options();
         h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
+        let header = gateway.snapshot.load().plan.limits.header;
+        h2.max_header_list_size(u32::try_from(header).unwrap_or(u32::MAX)); // beyond it the library answers 431
         proxy.h2_options = Some(h2);
         proxy
     }

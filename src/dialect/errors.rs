@@ -41,6 +41,8 @@ pub enum ErrorKind {
     RequestTimeout,
     /// 413: the body is over the limit.
     TooLarge,
+    /// 414: the request target is over the limit.
+    UriTooLong,
     /// 426: a WebSocket is expected.
     UpgradeRequired,
     /// 429: too many requests, or a full queue.
@@ -68,6 +70,7 @@ impl ErrorKind {
             ErrorKind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorKind::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::UriTooLong => StatusCode::URI_TOO_LONG,
             ErrorKind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             ErrorKind::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -91,6 +94,7 @@ impl ErrorKind {
             ErrorKind::MethodNotAllowed => "method_not_allowed",
             ErrorKind::RequestTimeout => "request_timeout",
             ErrorKind::TooLarge => "request_too_large",
+            ErrorKind::UriTooLong => "uri_too_long",
             ErrorKind::UpgradeRequired => "upgrade_required",
             ErrorKind::TooManyRequests => "rate_limit_exceeded",
             ErrorKind::HeaderTooLarge => "header_too_large",

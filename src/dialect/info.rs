@@ -106,7 +106,7 @@ impl RequestInfo {
             }
             EndpointKind::Other if !allows(OTHER) => Some((
                 ErrorKind::NotFound,
-                format!("no endpoint {}; a route opens it with `allow: [other]`", self.path),
+                format!("no endpoint {}; a route opens it with `allow: [other]`", beginning(&self.path)),
             )),
             _ => None,
         }
@@ -124,6 +124,12 @@ impl RequestInfo {
         facts.body_bytes = self.fields.body_bytes;
         facts
     }
+}
+
+/// Enough of a path to know it by.
+fn beginning(path: &str) -> String {
+    const SHOWN: usize = 200;
+    if path.len() <= SHOWN { path.to_owned() } else { path.chars().take(SHOWN).chain("...".chars()).collect() }
 }
 
 fn is_grpc(method: &Method, headers: &HeaderMap) -> bool {

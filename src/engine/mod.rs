@@ -118,6 +118,8 @@ pub struct TlsTarget {
     pub server_name: Option<String>,
     /// Any certificate will do.
     pub insecure: bool,
+    /// It is asked over HTTP/2: by ALPN, without TLS by prior knowledge.
+    pub http2: bool,
 }
 
 impl fmt::Debug for Target {
@@ -139,7 +141,7 @@ impl fmt::Debug for TlsTarget {
     /// The roots by their length only: they are long, and public.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ca = self.ca_pem.as_ref().map(|pem| format!("{} bytes", pem.len()));
-        let TlsTarget { ca_pem: _, server_name, insecure } = self;
+        let TlsTarget { ca_pem: _, server_name, insecure, http2: _ } = self;
         write!(out, "{{ca: {ca:?}, server_name: {server_name:?}, insecure: {insecure}}}")
     }
 }

@@ -1,8 +1,8 @@
 //! The connection to one engine: the HTTP client with the endpoint's TLS rules, led to the address that traffic uses.
 //!
 //! A probe asks where traffic goes to; when that changes, a new client replaces the old one together with its idle
-//! connections. Without a [`Place`] the system looks the URL's host up. HTTP/1.1 only, also for endpoints that take
-//! their traffic as HTTP/2: an engine without HTTP/1.1 cannot be probed (`health: none`, `engine:` told).
+//! connections. Without a [`Place`] the system looks the URL's host up. HTTP/1.1, or HTTP/2 for endpoints that take their
+//! traffic so.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -98,9 +98,13 @@ impl Way {
             .user_agent(concat!("arriero/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .no_proxy()
-            .http1_only()
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(IDLE);
+        builder = match (self.tls.http2, self.is_tls) {
+            (true, true) => builder,
+            (true, false) => builder.http2_prior_knowledge(),
+            (false, _) => builder.http1_only(),
+        };
         if let Some(address) = address {
             builder = builder.resolve(&self.name, address);
         }

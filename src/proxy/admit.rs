@@ -13,6 +13,7 @@ use pingora::{ErrorType, Result};
 
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal, Travel};
+use super::gate::strict::MAX_TARGET;
 use super::{Gateway, attempt, clients, facts, local, reply, shim};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::fields::Scanner;
@@ -29,6 +30,12 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         ctx.end = End::REFUSED;
         let refusal = Refusal::new(ErrorKind::InvalidRequest, "the request has no Host header");
         session.set_keepalive(None);
+        return reply::refuse(session, ctx, &refusal).await.map(|()| true);
+    }
+    // HTTP/1 was judged at the gate
+    if session.req_header().uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
+        ctx.end = End::REFUSED;
+        let refusal = Refusal::new(ErrorKind::UriTooLong, "the request target is too long");
         return reply::refuse(session, ctx, &refusal).await.map(|()| true);
     }
     clients::identify(session, ctx);

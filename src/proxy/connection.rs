@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::ctx::End;
@@ -76,8 +76,13 @@ pub async fn serve_connection(
 async fn refuse(mut stream: Stream, is_h2: bool) -> Option<Stream> {
     let words = if is_h2 { REFUSAL_H2 } else { REFUSAL };
     let told = async {
-        let _ = stream.write_all(words).await;
-        let _ = stream.shutdown().await;
+        // An answer before the question surprises clients, and closing on unread bytes would take it back.
+        let mut unread = [0; 4096];
+        stream.read(&mut unread).await?;
+        stream.write_all(words).await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
+        while stream.read(&mut unread).await? > 0 {}
+        std::io::Result::Ok(())
     };
     let _ = timeout(PARTING, told).await;
     None

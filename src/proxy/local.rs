@@ -125,7 +125,10 @@ fn route_report(gateway: &Gateway, snapshot: &Snapshot) -> Vec<Value> {
 /// Names that clients of this route may ask for: what its pool's engines have, and the route's aliases.
 pub fn known_models(gateway: &Gateway, snapshot: &Snapshot, route: Option<usize>) -> Vec<String> {
     let Some(route) = route.and_then(|route| snapshot.plan.routes.get(route)) else { return Vec::new() };
-    let ids = route.pools.iter().flat_map(|(pool, _)| &snapshot.pools[*pool].endpoints);
+    let ids = route.pools.iter().flat_map(|(pool, _)| {
+        let of_pool = snapshot.plan.pools[*pool].endpoints.iter().zip(&snapshot.pools[*pool].endpoints);
+        of_pool.filter(|(endpoint, _)| endpoint.has_labels(&route.among)).map(|(_, id)| id)
+    });
     let mut names: BTreeSet<String> = gateway.herd.read(|fleet| {
         let endpoints = ids.filter_map(|id| fleet.endpoints().get(*id));
         endpoints.flat_map(|endpoint| endpoint.names.keys().map(ToString::to_string)).collect()

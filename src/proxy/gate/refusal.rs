@@ -47,7 +47,8 @@ impl Refusal {
         match self.status {
             405 => ErrorKind::MethodNotAllowed,
             408 => ErrorKind::RequestTimeout,
-            414 | 431 => ErrorKind::HeaderTooLarge,
+            414 => ErrorKind::UriTooLong,
+            431 => ErrorKind::HeaderTooLarge,
             _ => ErrorKind::InvalidRequest,
         }
     }

@@ -9,7 +9,7 @@ use memchr::memchr;
 use super::refusal::Refusal;
 
 /// Longest request target.
-const MAX_TARGET: usize = 16 * 1024;
+pub const MAX_TARGET: usize = 16 * 1024;
 /// Longest request line that may still turn out to hold a target within its limit.
 const MAX_REQUEST_LINE: usize = MAX_TARGET + 64;
 /// Longest path that is shown of a refused request.
