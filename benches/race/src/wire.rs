@@ -30,7 +30,7 @@ pub struct Ask {
 }
 
 /// A chat completion request, head and body, whose body has `size` bytes; `model` is the first field, as the clients of
-/// OpenAI send it, and one character in 16 of the prompt needs an escape.
+/// OpenAI send it, and the prompt has an escape about every 35 bytes, as code and chats have.
 pub fn request(size: usize, stream: Option<Ask>) -> Vec<u8> {
     let mut body = format!("{{\"model\":\"{MODEL}\",\"stream\":{},", stream.is_some());
     if let Some(Ask { events, pace_us }) = stream {
@@ -38,7 +38,7 @@ pub fn request(size: usize, stream: Option<Ask>) -> Vec<u8> {
     }
     body.push_str("\"messages\":[{\"role\":\"user\",\"content\":\"");
     let close = "\"}]}";
-    let text = "The engine said \\\"no\\\":\\n";
+    let text = "Shorten this to one sentence; keep the word \\\"lot\\\" and whatever stands between brackets.\\n";
     while body.len() + text.len() + close.len() <= size {
         body.push_str(text);
     }
@@ -59,7 +59,9 @@ pub fn asked(body: &[u8]) -> Option<Ask> {
     let after = |name: &str| memmem::find(body, name.as_bytes()).map(|at| body[at + name.len()..].trim_ascii_start());
     after("\"stream\":").filter(|rest| rest.starts_with(b"true"))?;
     let number = |name: &str| after(name).map_or(0, digits);
-    Some(Ask { events: number("\"max_tokens\":"), pace_us: number("\"seed\":") })
+    // Some routers write the one name for the other.
+    let events = number("\"max_tokens\":").max(number("\"max_completion_tokens\":"));
+    Some(Ask { events, pace_us: number("\"seed\":") })
 }
 
 fn digits(text: &[u8]) -> u64 {
