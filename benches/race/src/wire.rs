@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use memchr::memmem;
+use tokio::sync::Semaphore;
 
 /// The model that every request names and every configuration routes by.
 pub const MODEL: &str = "race-7b";
@@ -20,12 +21,18 @@ pub fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
+/// The pace of a stream whose events wait for [`TAKEN`]. One such stream at a time, in the client's own process.
+pub const LOCKSTEP: u64 = 999_999_999;
+
+/// Events of a stream in lockstep that the client has taken.
+pub static TAKEN: Semaphore = Semaphore::const_new(0);
+
 /// A stream that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Events, the closing `[DONE]` not counted.
     pub events: u64,
-    /// Microseconds between two events; 0 = as fast as they are taken.
+    /// Microseconds between two events; 0 = as fast as they are taken; [`LOCKSTEP`] = each when the client has the last one.
     pub pace_us: u64,
 }
 
