@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -119,15 +119,16 @@ impl Contestant {
         }
     }
 
-    /// Starts it on `processor` (any, if `None`) with its files in `folder`, and waits until it serves.
-    pub async fn start(&self, folder: &Path, origin: SocketAddr, processor: Option<usize>) -> anyhow::Result<Running> {
+    /// Starts it with its files in `folder`, through the program that `prefix` begins with if it is not empty
+    /// (`taskset`, `valgrind`), and waits until it serves.
+    pub async fn start(&self, folder: &Path, origin: SocketAddr, prefix: &[String]) -> anyhow::Result<Running> {
         let folder = folder.join(self.name.replace(' ', "-"));
         fs::create_dir_all(&folder)?;
         let (port, admin) = (free_port()?, free_port()?);
-        let mut command = match processor {
-            Some(number) => {
-                let mut command = Command::new("taskset");
-                command.arg("-c").arg(number.to_string()).arg(&self.program);
+        let mut command = match prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
                 command
             }
             None => Command::new(&self.program),
@@ -144,7 +145,8 @@ impl Contestant {
             Kind::Router(arguments) => {
                 command.args(arguments).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
                 command.args(["--prometheus-host", "127.0.0.1", "--prometheus-port", &admin.to_string()]);
-                command.args(["--policy", "round_robin", "--log-level", "warn"]);
+                let level = if self.name == "vllm-router" { "warning" } else { "warn" };
+                command.args(["--policy", "round_robin", "--log-level", level]);
                 command.args(["--worker-urls", &format!("http://{origin}")]);
             }
         }
@@ -172,14 +174,30 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its process; `taskset` becomes the program that it starts.
+    /// Its process; `taskset` and `valgrind` become the program that they start.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 }
 
+impl Running {
+    /// Asks it to end at once (SIGINT) and waits until it has.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg("-INT").arg(self.pid().to_string()).status()?;
+        let begin = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            anyhow::ensure!(begin.elapsed() < START, "it did not end within a minute of SIGINT");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         // The parent first, so that it starts no new children. What has ended already needs no killing.
         let family = crate::machine::family(self.child.id());
         let _ = self.child.kill();

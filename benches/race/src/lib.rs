@@ -9,10 +9,12 @@
 //! | [`machine`] | processor time, memory, other load |
 //! | [`cells`] | what is measured under which load |
 //! | [`race`] | rounds, order, void rows |
+//! | [`guard`] | instructions per request against a committed baseline |
 //! | [`stats`], [`report`] | medians, intervals, ratios; tables and files |
 
 pub mod cells;
 pub mod contestant;
+pub mod guard;
 pub mod load;
 pub mod machine;
 pub mod origin;

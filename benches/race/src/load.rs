@@ -187,6 +187,9 @@ pub async fn streams(to: SocketAddr, ask: Ask, streams: usize, spread: Duration)
                         }
                     }
                     seen.events += 1;
+                    if ask.pace_us == wire::LOCKSTEP {
+                        wire::TAKEN.add_permits(1);
+                    }
                 })
                 .await?;
             ensure!(seen.events == ask.events, "{} of {} events arrived", seen.events, ask.events);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arriero_race::contestant::Programs;
 use arriero_race::race::Rules;
-use arriero_race::{cells, contestant, load, origin, race, report, wire};
+use arriero_race::{cells, contestant, guard, load, origin, race, report, wire};
 use clap::{Args, Parser, Subcommand};
 
 #[global_allocator]
@@ -35,6 +35,8 @@ enum Action {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Compares instructions per request with the committed baseline; fails when Arriero has become dearer
+    Guard(Guard),
     /// Sends a fixed number of requests, each as soon as the last one is answered
     Load(Load),
 }
@@ -73,6 +75,25 @@ struct Run {
 }
 
 #[derive(Args)]
+struct Guard {
+    /// The arriero binary
+    #[arg(long)]
+    arriero: PathBuf,
+    /// The bare binary, of the same build
+    #[arg(long)]
+    bare: PathBuf,
+    /// The ratios to compare with
+    #[arg(long)]
+    baseline: PathBuf,
+    /// Folder for configurations, logs and counts
+    #[arg(long)]
+    folder: PathBuf,
+    /// Write the baseline instead of comparing with it
+    #[arg(long)]
+    update: bool,
+}
+
+#[derive(Args)]
 struct Load {
     #[arg(long)]
     to: SocketAddr,
@@ -92,8 +113,14 @@ fn main() -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match Arguments::parse().command {
         Action::Run(arguments) => {
-            let processor = part_processors()?;
-            runtime()?.block_on(run(arguments, processor))
+            let prefix = part_processors()?;
+            runtime()?.block_on(run(arguments, &prefix))
+        }
+        Action::Guard(Guard { arriero, bare, baseline, folder, update }) => {
+            let programs = Programs { arriero: absolute(arriero)?, bare: absolute(bare)?, routers: PathBuf::new() };
+            let text = runtime()?.block_on(guard::run(&programs, &absolute(folder)?, &baseline, update))?;
+            println!("{text}");
+            Ok(())
         }
         Action::Origin { listen } => {
             println!("{}", origin::start(listen)?);
@@ -112,19 +139,23 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// The last processor is the contestants'; this process moves to the others. With one processor all share it.
-fn part_processors() -> anyhow::Result<Option<usize>> {
+fn absolute(path: PathBuf) -> anyhow::Result<PathBuf> {
+    Ok(std::path::absolute(path)?)
+}
+
+/// The last processor is the contestants', who are started with the prefix that is returned; this process moves to the
+/// others. With one processor all share it.
+fn part_processors() -> anyhow::Result<Vec<String>> {
     let processors = std::thread::available_parallelism()?.get();
-    let Some(last) = processors.checked_sub(1).filter(|last| *last > 0) else { return Ok(None) };
+    let Some(last) = processors.checked_sub(1).filter(|last| *last > 0) else { return Ok(Vec::new()) };
     let pid = std::process::id().to_string();
     let moved = Command::new("taskset").args(["-cp", &format!("0-{}", last - 1), &pid]).output().context("taskset")?;
     anyhow::ensure!(moved.status.success(), "taskset: {}", String::from_utf8_lossy(&moved.stderr));
-    Ok(Some(last))
+    Ok(vec!["taskset".into(), "-c".into(), last.to_string()])
 }
 
-async fn run(arguments: Run, processor: Option<usize>) -> anyhow::Result<()> {
+async fn run(arguments: Run, prefix: &[String]) -> anyhow::Result<()> {
     let bare = arguments.bare.map_or_else(|| Ok(std::env::current_exe()?.with_file_name("bare")), anyhow::Ok)?;
-    let absolute = |path: PathBuf| std::path::absolute(path);
     let programs = Programs {
         arriero: absolute(arguments.arriero)?,
         bare: absolute(bare)?,
@@ -139,7 +170,7 @@ async fn run(arguments: Run, processor: Option<usize>) -> anyhow::Result<()> {
     cells.retain(|cell| wanted(&arguments.cells, cell.name));
     let rounds = if arguments.quick { 3 } else { arguments.rounds };
     let folder = absolute(arguments.folder)?;
-    let rules = Rules { rounds, cells: &cells, others_limit: arguments.others_limit, processor, folder: &folder };
+    let rules = Rules { rounds, cells: &cells, others_limit: arguments.others_limit, prefix, folder: &folder };
     let origin = origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let outcome = race::run(&rules, &contestants, origin).await?;
     let report = report::Report::new(&contestants, missing, rounds, outcome);

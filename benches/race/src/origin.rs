@@ -116,7 +116,8 @@ async fn send_events(stream: &mut TcpStream, ask: Ask) -> anyhow::Result<()> {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: String| format!("{:x}\r\n{text}\r\n", text.len());
     let pace = Duration::from_micros(ask.pace_us);
-    let mut clock = (ask.pace_us > 0).then(|| interval_at(Instant::now() + pace, pace));
+    let lockstep = ask.pace_us == wire::LOCKSTEP;
+    let mut clock = (ask.pace_us > 0 && !lockstep).then(|| interval_at(Instant::now() + pace, pace));
     if let Some(clock) = &mut clock {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
@@ -128,7 +129,13 @@ async fn send_events(stream: &mut TcpStream, ask: Ask) -> anyhow::Result<()> {
         if let Some(clock) = &mut clock {
             clock.tick().await;
         }
+        if lockstep {
+            wire::TAKEN.acquire().await?.forget();
+        }
         stream.write_all(chunk(wire::event()).as_bytes()).await?;
+    }
+    if lockstep && ask.events > 0 {
+        wire::TAKEN.acquire().await?.forget();
     }
     let head = if ask.events == 0 { head } else { "" };
     let last = format!("{head}{}0\r\n\r\n", chunk("data: [DONE]\n\n".to_owned()));

@@ -53,8 +53,8 @@ pub struct Rules<'a> {
     pub cells: &'a [Cell],
     /// Most that others may use meanwhile, in processors.
     pub others_limit: f64,
-    /// The contestants' processor; `None` = any.
-    pub processor: Option<usize>,
+    /// What starts contestants, if they are not started directly.
+    pub prefix: &'a [String],
     /// Files of this run.
     pub folder: &'a Path,
 }
@@ -87,7 +87,7 @@ pub async fn run(rules: &Rules<'_>, contestants: &[Contestant], origin: SocketAd
     let mut outcome = Outcome::default();
     let mut runners = vec![Runner { name: DIRECT, running: None, address: origin }];
     for contestant in contestants {
-        match contestant.start(rules.folder, origin, rules.processor).await {
+        match contestant.start(rules.folder, origin, rules.prefix).await {
             Ok(running) => {
                 runners.push(Runner { name: contestant.name, address: running.address, running: Some(running) });
             }
@@ -167,7 +167,7 @@ async fn rounds_row(
 
 /// KiB of resident memory that one more active stream costs, on a fresh process.
 async fn memory(rules: &Rules<'_>, contestant: &Contestant, origin: SocketAddr) -> anyhow::Result<f64> {
-    let running = contestant.start(rules.folder, origin, rules.processor).await?;
+    let running = contestant.start(rules.folder, origin, rules.prefix).await?;
     let warm = Ask { events: 5, pace_us: 1_000 };
     load::streams(running.address, warm, 4, Duration::ZERO).await?;
     sleep(Duration::from_millis(300)).await;

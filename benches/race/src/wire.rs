@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use memchr::memmem;
+use tokio::sync::Semaphore;
 
 /// The model that every request names and every configuration routes by.
 pub const MODEL: &str = "race-7b";
@@ -20,17 +21,23 @@ pub fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
+/// The pace of a stream whose events wait for [`TAKEN`]. One such stream at a time, in the client's own process.
+pub const LOCKSTEP: u64 = 999_999_999;
+
+/// Events of a stream in lockstep that the client has taken.
+pub static TAKEN: Semaphore = Semaphore::const_new(0);
+
 /// A stream that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Events, the closing `[DONE]` not counted.
     pub events: u64,
-    /// Microseconds between two events; 0 = as fast as they are taken.
+    /// Microseconds between two events; 0 = as fast as they are taken; [`LOCKSTEP`] = each when the client has the last one.
     pub pace_us: u64,
 }
 
 /// A chat completion request, head and body, whose body has `size` bytes; `model` is the first field, as the clients of
-/// OpenAI send it, and one character in 16 of the prompt needs an escape.
+/// OpenAI send it, and the prompt has an escape about every 35 bytes, as code and chats have.
 pub fn request(size: usize, stream: Option<Ask>) -> Vec<u8> {
     let mut body = format!("{{\"model\":\"{MODEL}\",\"stream\":{},", stream.is_some());
     if let Some(Ask { events, pace_us }) = stream {
@@ -38,7 +45,7 @@ pub fn request(size: usize, stream: Option<Ask>) -> Vec<u8> {
     }
     body.push_str("\"messages\":[{\"role\":\"user\",\"content\":\"");
     let close = "\"}]}";
-    let text = "The engine said \\\"no\\\":\\n";
+    let text = "Shorten this to one sentence; keep the word \\\"lot\\\" and whatever stands between brackets.\\n";
     while body.len() + text.len() + close.len() <= size {
         body.push_str(text);
     }
@@ -59,7 +66,9 @@ pub fn asked(body: &[u8]) -> Option<Ask> {
     let after = |name: &str| memmem::find(body, name.as_bytes()).map(|at| body[at + name.len()..].trim_ascii_start());
     after("\"stream\":").filter(|rest| rest.starts_with(b"true"))?;
     let number = |name: &str| after(name).map_or(0, digits);
-    Some(Ask { events: number("\"max_tokens\":"), pace_us: number("\"seed\":") })
+    // Some routers write the one name for the other.
+    let events = number("\"max_tokens\":").max(number("\"max_completion_tokens\":"));
+    Some(Ask { events, pace_us: number("\"seed\":") })
 }
 
 fn digits(text: &[u8]) -> u64 {
