@@ -21,22 +21,22 @@ impl Plan {
     /// The configuration in force, as YAML.
     pub fn dump(&self) -> String {
         let options = serde_yaml::ser_options! { comment_position: CommentPosition::Above };
-        serde_yaml::to_string_with_options(&self.effective(), options)
+        serde_yaml::to_string_with_options(&self.effective(true), options)
             .unwrap_or_else(|error| format!("# this configuration cannot be shown: {error}\n"))
     }
 
     /// The same as JSON, for scripts.
     pub fn dump_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(&self.effective())
+        serde_json::to_string_pretty(&self.effective(false))
     }
 
-    fn effective(&self) -> Dump<'_> {
+    fn effective(&self, comments: bool) -> Dump<'_> {
         Dump {
             listeners: Rows(self.listeners.iter().map(|one| (&*one.name, Listener::of(one))).collect()),
             admin: self.admin.map(|bind| Admin { bind: bind.to_string() }),
             auth: self.auth.as_ref().map(|auth| Auth { keys_file: file(&auth.file) }),
             pools: Rows(self.pools.iter().map(|pool| (&*pool.name, Pool::of(pool))).collect()),
-            routes: self.routes.iter().map(|route| Route::of(route, &self.pools)).collect(),
+            routes: self.routes.iter().map(|route| Route::of(route, &self.pools, comments)).collect(),
             headers: Headers::of(self.headers),
             access_log: AccessLog::of(&self.access_log),
             limits: Limits {

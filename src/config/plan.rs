@@ -93,7 +93,7 @@ pub struct EndpointPlan {
     pub api_key: Option<Secret>,
     /// The file that the key came from, as written.
     pub api_key_file: Option<String>,
-    /// Labels for logs, metrics and a route's `where`.
+    /// Labels for logs and a route's `where`.
     pub labels: BTreeMap<String, String>,
 }
 

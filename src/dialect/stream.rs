@@ -258,6 +258,9 @@ impl Tap {
             self.tail_len = TAIL;
             return;
         }
+        if chunk.is_empty() {
+            return;
+        }
         self.tail.push_back(chunk.clone());
         self.tail_len += chunk.len();
         while let Some(first) = self.tail.front().filter(|first| self.tail_len - first.len() >= TAIL) {

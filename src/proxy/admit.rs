@@ -39,7 +39,7 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
         return reply::refuse(session, ctx, &refusal).await.map(|()| true);
     }
     clients::identify(session, ctx);
-    let is_closed = clients::is_closed(ctx);
+    let is_closed = clients::is_closed(session, ctx);
     match &info.kind {
         EndpointKind::Local(what) if !is_closed || !what.tells_of_engines() => {
             return local::answer(gateway, session, ctx, *what).await;

@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::control::Answer;
-use super::ctx::{Ctx, End};
+use super::ctx::{Ctx, End, Travel};
 use super::{Gateway, fail};
 use crate::dialect::stream::Tap;
 
@@ -33,7 +33,8 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
         }
         _ => return Ok(()),
     };
-    if ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
+    if ctx.travel == Travel::Held
+        && ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
         && fail::retry(gateway, session, ctx, outcome, "status")
     {
         let mut error = Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "tried elsewhere");

@@ -28,6 +28,9 @@ use crate::upstream::herd::{Admission, Slot};
 /// Engines close idle connections (uvicorn after 5 s): ours are closed before.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// How long an engine may be silent on a WebSocket: it speaks when it is spoken to.
+const SOCKET_PAUSE: Duration = Duration::from_secs(3600);
+
 /// Requests at once on one HTTP/2 connection to an engine; more open another.
 const H2_STREAMS: usize = 100;
 
@@ -65,10 +68,12 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     ctx.connecting = Some(Instant::now());
     let mut peer = peer_of(&upstream, address, ctx.travel);
     peer.options.write_timeout = ctx.first_byte_limit;
-    if ctx.travel != Travel::Held {
-        // no shim to keep time: one limit for every pause
-        peer.options.read_timeout = timers.first_byte.max(timers.between_chunks);
-    }
+    // where no shim keeps time there is one limit for every pause
+    peer.options.read_timeout = match ctx.travel {
+        Travel::Held => None,
+        Travel::Grpc => timers.first_byte.max(timers.between_chunks),
+        Travel::WebSocket => Some(SOCKET_PAUSE),
+    };
     peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
     ctx.connected_to = Some(address);
     ctx.upstream = Some(upstream);

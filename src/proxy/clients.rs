@@ -24,11 +24,11 @@ pub(super) fn identify(session: &Session, ctx: &mut Ctx) {
     ctx.user = keys.and_then(|keys| keys.client(presented_key(headers)?));
 }
 
-/// True if keys are asked for, this client has none that counts, and no route is open to everybody.
-pub(super) fn is_closed(ctx: &Ctx) -> bool {
-    ctx.snapshot.keys.is_some()
-        && ctx.user.is_none()
-        && !ctx.snapshot.plan.routes.iter().any(|route| route.clients == ClientsPlan::Public)
+/// True if keys are asked for, this client has none that counts, and no route of this listener is open to everybody.
+pub(super) fn is_closed(session: &Session, ctx: &Ctx) -> bool {
+    let listener = Visit::of(session).map_or("", |visit| &visit.listener);
+    let is_open = |route: &RoutePlan| route.clients == ClientsPlan::Public && route.matcher.hears(listener);
+    ctx.snapshot.keys.is_some() && ctx.user.is_none() && !ctx.snapshot.plan.routes.iter().any(is_open)
 }
 
 /// True if the client may use the route.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arriero_core::{Outcome, Reason, Usage};
+use http::StatusCode;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
@@ -15,7 +16,7 @@ use crate::dialect::errors::{self, ErrorKind};
 pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
     ctx.outcome = Some(outcome);
     let Some(slot) = ctx.slot.take() else { return false };
-    let untouched = session.response_written().is_none_or(|head| head.status.is_informational());
+    let untouched = !has_answer(session);
     let again = untouched && outcome != Outcome::ClientGone && slot.may_retry(gateway.retries(ctx));
     let endpoint = slot.grant().endpoint;
     slot.end(outcome, &Usage::default());
@@ -26,6 +27,12 @@ pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: 
         gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
     }
     again
+}
+
+/// The client has the head of an answer. A 101 is one: a WebSocket runs.
+fn has_answer(session: &Session) -> bool {
+    let interim = |status: StatusCode| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    session.response_written().is_some_and(|head| !interim(head.status))
 }
 
 /// No connection: always safe to try elsewhere.
@@ -57,7 +64,7 @@ pub fn proxying(
     if ctx.slot.is_none() && error.retry() {
         return error; // decided when the status was seen
     }
-    let started = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let started = has_answer(session);
     let timed_out = *error.etype() == shim::DEADLINE;
     let total_over = *error.etype() == shim::TOTAL;
     let ours = *error.esource() == ErrorSource::Downstream && !timed_out;
@@ -185,7 +192,7 @@ pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> Fail
     }
     let refusal = ctx.refusal.take().unwrap_or_else(|| Refusal::new(ErrorKind::Internal, "internal error"));
     let code = refusal.kind.status().as_u16();
-    let written = session.response_written().is_some_and(|head| !head.status.is_informational());
+    let written = has_answer(session);
     let sent = if !written {
         close_after(session, ctx);
         reply::refuse(session, ctx, &refusal).await

@@ -22,13 +22,23 @@ pub(super) struct Route<'p> {
     caps: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Clients<'p>>,
-    balance: Commented<BTreeMap<&'static str, &'p serde_json::Value>>,
+    balance: Choice<'p>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     aliases: BTreeMap<&'p str, String>,
     #[serde(skip_serializing_if = "is_empty")]
     allow: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_model: Option<String>,
+}
+
+/// The module with its options.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Choice<'p> {
+    /// In YAML: with the reason as a comment.
+    Told(Commented<BTreeMap<&'static str, &'p serde_json::Value>>),
+    /// In JSON, which knows no comments.
+    Plain(BTreeMap<&'static str, &'p serde_json::Value>),
 }
 
 #[derive(Serialize)]
@@ -84,10 +94,11 @@ impl Match<'_> {
 }
 
 impl<'p> Route<'p> {
-    pub(super) fn of(plan: &'p RoutePlan, pools: &'p [PoolPlan]) -> Route<'p> {
+    pub(super) fn of(plan: &'p RoutePlan, pools: &'p [PoolPlan], comments: bool) -> Route<'p> {
         let glob = |glob: &Glob| text(glob.text());
         let matcher = &plan.matcher;
         let BalancePlan { module, options, why, .. } = &plan.balance;
+        let module = BTreeMap::from([(*module, options)]);
         Route {
             name: (plan.name == plan.identity).then(|| text(&plan.name)),
             matches: Match {
@@ -100,7 +111,7 @@ impl<'p> Route<'p> {
             among: plan.among.iter().map(|(label, value)| (label.as_str(), text(value))).collect(),
             caps: plan.caps,
             clients: Clients::of(&plan.clients),
-            balance: Commented(BTreeMap::from([(*module, options)]), why.clone()),
+            balance: if comments { Choice::Told(Commented(module, why.clone())) } else { Choice::Plain(module) },
             aliases: plan.aliases.iter().map(|(from, to)| (&**from, text(to))).collect(),
             allow: plan.allow.iter().copied().collect(),
             default_model: plan.default_model.as_deref().map(text),

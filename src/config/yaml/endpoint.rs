@@ -107,7 +107,7 @@ macro_rules! endpoint_options {
             /// The longest that a resolved address is trusted, 1s or more. Default 30s.
             #[serde(default)]
             pub resolve: Option<Span>,
-            /// Labels for logs, metrics and a route's `where`.
+            /// Labels for logs and a route's `where`.
             #[serde(default)]
             pub labels: TextMap,
         }
