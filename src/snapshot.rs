@@ -61,6 +61,9 @@ pub struct TargetBinding {
 impl RouteBinding {
     /// The target of one request, by weight: `random` is any number, its remainder decides.
     pub fn target_for(&self, random: u64) -> usize {
+        if self.targets.len() < 2 {
+            return 0;
+        }
         let total: u64 = self.targets.iter().map(|target| u64::from(target.weight)).sum();
         let mut rest = random.checked_rem(total).unwrap_or(0);
         for (place, target) in self.targets.iter().enumerate() {

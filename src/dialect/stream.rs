@@ -15,7 +15,7 @@ use super::paths::Dialect;
 use super::usage;
 
 /// Bytes of the answer's end that are kept, and at most the chunk in which they begin.
-const TAIL: usize = 8 * 1024;
+const TAIL: usize = 4 * 1024;
 /// Bytes of one line that are kept until the first token; a longer one counts as content.
 const FIRST_LINE: usize = 64 * 1024;
 /// Bytes of one line that are kept after it: enough for the field's and the event's name.

@@ -53,12 +53,12 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
     if session.req_header().version <= http::Version::HTTP_10 {
         response.remove_header(&header::TRANSFER_ENCODING); // such a client knows no chunks: the close ends the answer
     }
+    forget_case(response)?;
     let content_type = response.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let name = ctx.upstream.as_ref().map_or("the engine", |upstream| &upstream.name);
     *ctx.control.answer() = Answer {
         tap: Some(Tap::new(ctx.dialect, content_type, ctx.facts.stream)),
         open_ended: !response.headers.contains_key(header::CONTENT_LENGTH),
-        last_words: format!("{name} broke off"),
+        engine: ctx.upstream.as_ref().map(|upstream| upstream.name.clone()),
         broke: None,
     };
     response.insert_header("x-request-id", ctx.id.as_str())?;
@@ -79,6 +79,14 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
     {
         response.insert_header("x-arriero-reason", value)?;
     }
+    Ok(())
+}
+
+/// Names go out in lower case, as in HTTP/2: Pingora's map of how the engine wrote them would double every change.
+fn forget_case(response: &mut ResponseHeader) -> Result<()> {
+    let blank = ResponseHeader::build_no_case(response.status, Some(0))?;
+    let parts: http::response::Parts = std::mem::replace(response, blank).into();
+    *response = parts.into();
     Ok(())
 }
 

@@ -105,19 +105,17 @@ fn peer_of(upstream: &Upstream, address: SocketAddr, travel: Travel) -> Box<Http
 /// Gets a slot: from the request's pool, or, where that has nobody ready, from another pool of its route. An error has
 /// its words in `ctx.refusal`, or the client left.
 pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
-    let mut asked = vec![ctx.target];
+    let mut asked = Vec::new();
     loop {
         let reason = match one_pool(gateway, session, ctx).await? {
             Ok(slot) => return Ok(slot),
             Err(reason) => reason,
         };
+        asked.push(ctx.target);
         let targets = ctx.binding().map_or(&[][..], |binding| &binding.targets);
         let mut others = targets.iter().enumerate().filter(|(at, other)| other.weight > 0 && !asked.contains(at));
         match others.next().filter(|_| matches!(reason, Reason::NoneReady { .. })) {
-            Some((other, _)) => {
-                ctx.target = other;
-                asked.push(other);
-            }
+            Some((other, _)) => ctx.target = other,
             None => {
                 let (end, refusal) = fail::refusal_of(gateway, ctx, &reason);
                 return Err(fail::refuse(ctx, end, refusal));

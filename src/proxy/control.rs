@@ -1,6 +1,7 @@
 //! What the proxy's filters and the shim tell each other while a request is proxied: the body of the attempt, when to
 //! give up, and the answer that passes through.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ pub struct Answer {
     pub tap: Option<Tap>,
     /// It has no length: a stream that may be ended by an event of ours.
     pub open_ended: bool,
-    /// What the client is told if the engine breaks off.
-    pub last_words: String,
+    /// Who sends it.
+    pub engine: Option<Arc<str>>,
     /// The engine broke off, and the client was told: why.
     pub broke: Option<String>,
 }
@@ -78,8 +79,8 @@ impl Control {
         }
         let mut answer = self.answer.lock();
         let Some(tap) = answer.tap.as_ref().filter(|_| answer.open_ended) else { return tasks };
-        let event =
-            if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &answer.last_words) };
+        let last_words = format!("{} broke off", answer.engine.as_deref().unwrap_or("the engine"));
+        let event = if tap.is_whole() { Bytes::new() } else { tap.end_event(ErrorKind::BadGateway, &last_words) };
         if event.is_empty() && !tap.is_whole() {
             return tasks;
         }
