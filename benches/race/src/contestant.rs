@@ -1,8 +1,8 @@
 //! Who races: how each proxy is configured and started, each in front of the same origin, each with one thread.
 //!
-//! Configurations are the files in `conf/`, with `@PORT@`, `@ADMIN@`, `@ORIGIN@`, `@LOG@` and `@DIR@` filled in. All run on one
-//! processor of their own (`taskset`), the race's client and origin on the other: what starts a thread per processor
-//! starts one. A contestant whose program is missing is left out with a note.
+//! Configurations are the files in `conf/`, with `@PORT@`, `@ADMIN@`, `@ORIGIN@`, `@LOG@` and `@DIR@` filled in. All
+//! run on one processor of their own (`taskset`), the race's client and origin on the other: what starts a thread per
+//! processor starts one. A contestant whose program is missing is left out with a note.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};

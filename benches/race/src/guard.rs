@@ -1,9 +1,10 @@
 //! Guards the hot path: instructions per request of Arriero by those of bare Pingora, against a committed baseline.
 //!
-//! Counted by callgrind, so the figures hardly depend on the machine or on what else it does; and because both binaries come
-//! of one build, their ratio hardly depends on the compiler's mood either. Each count is the difference of two runs with few
-//! and with many requests, by their number: starting and stopping cancel out. System calls count only as far as they are
-//! made by the program. A ratio more than 5 % above the baseline is an error; one that much below asks for a new baseline.
+//! Counted by callgrind, so the figures hardly depend on the machine or on what else it does; and because both
+//! binaries come of one build, their ratio hardly depends on the compiler's mood either. Each count is the difference
+//! of two runs with few and with many requests, by their number: starting and stopping cancel out. System calls count
+//! only as far as they are made by the program. A ratio more than 5 % above the baseline is an error; one that much
+//! below asks for a new baseline.
 
 use std::collections::BTreeMap;
 use std::fs;

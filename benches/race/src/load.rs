@@ -1,8 +1,8 @@
 //! The load: closed loops over kept connections, a paced open loop, and streams; runs on the caller's thread alone.
 //!
-//! Latencies are microseconds from the moment a request is handed to the socket. The open loop's lag (how late a request
-//! was sent) is kept beside them: above 5 ms at p99 a run says more of the client than of the proxy. An answer that is
-//! not a 200, or a stream that is not whole, ends the run with an error.
+//! Latencies are microseconds from the moment a request is handed to the socket. The open loop's lag (how late a
+//! request was sent) is kept beside them: where it is large, a run says more of the client than of the proxy. An
+//! answer that is not a 200, or a stream that is not whole, ends the run with an error.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -87,9 +87,11 @@ impl Account {
     }
 }
 
-/// First line of what a command prints, for the record; `-` if there is no such command.
+/// First line of what a command prints, for the record; `-` if there is no such command or it
+/// fails.
 pub fn first_line(command: &str, arguments: &[&str]) -> String {
     let output = std::process::Command::new(command).args(arguments).output();
+    let output = output.ok().filter(|output| output.status.success());
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().next().unwrap_or("-").trim().to_owned()
 }

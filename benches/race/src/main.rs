@@ -1,7 +1,7 @@
 //! The data-plane race: Arriero beside bare Pingora, HAProxy, nginx and LLM routers, one thread each, one command.
 //!
-//! `race run` starts the origin and all contestants, drives the load, prints tables and writes the results; `race origin`
-//! and `race load` are its two ends alone, for profilers.
+//! `race run` starts the origin and all contestants, drives the load, prints tables and writes the results; `race
+//! origin` and `race load` are its two ends alone, for profilers.
 #![expect(clippy::print_stdout, reason = "tables and progress of a command-line tool")]
 
 use std::net::SocketAddr;
@@ -58,9 +58,10 @@ struct Run {
     /// Folder for race.md, race.json and race.csv; none are written without it
     #[arg(long)]
     results: Option<PathBuf>,
-    #[arg(long, default_value_t = 10)]
-    rounds: usize,
-    /// Three rounds of a quarter of the load, for a first look
+    /// Default: 10, with --quick 3
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// A quarter of the load, for a first look
     #[arg(long)]
     quick: bool,
     /// Only these contestants (commas between)
@@ -69,7 +70,7 @@ struct Run {
     /// Only these cells (commas between): 2k, 64k, 1m, 100-streams, paced, 1-stream, 1000-streams
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
-    /// A row is void when the rest of the machine used more than this, in processors
+    /// A row is void when the rest of the machine used more than this, in processors; above 1 nothing is void
     #[arg(long, default_value_t = 0.6)]
     others_limit: f64,
 }
@@ -168,7 +169,7 @@ async fn run(arguments: Run, prefix: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(!contestants.is_empty(), "no contestant is left");
     let mut cells = cells::all(if arguments.quick { 0.25 } else { 1.0 });
     cells.retain(|cell| wanted(&arguments.cells, cell.name));
-    let rounds = if arguments.quick { 3 } else { arguments.rounds };
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 10 });
     let folder = absolute(arguments.folder)?;
     let rules = Rules { rounds, cells: &cells, others_limit: arguments.others_limit, prefix, folder: &folder };
     let origin = origin::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;

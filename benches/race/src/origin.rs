@@ -1,9 +1,9 @@
 //! The engine behind every contestant: plain HTTP/1.1, far cheaper than any proxy.
 //!
-//! A POST is read to its end and answered with a fixed small JSON; one that asks for a stream (see [`wire::asked`]) gets
-//! its events at the pace it asks for, the first one together with the head. Any GET is answered at once, with a list
-//! of models where that is what was asked for (routers want to know their engines). Bodies must have a content-length;
-//! one in chunks is answered 501, so that a contestant that sends such is noticed.
+//! A POST is read to its end and answered with a fixed small JSON; one that asks for a stream (see [`wire::asked`])
+//! gets its events at the pace it asks for, the first one together with the head. Any GET is answered at once, with a
+//! list of models where that is what was asked for (routers want to know their engines). Bodies must have a
+//! content-length; one in chunks is answered 501, so that a contestant that sends such is noticed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -113,7 +113,8 @@ async fn skip(stream: &mut TcpStream, buffer: &mut Vec<u8>, whole: usize) -> any
 }
 
 async fn send_events(stream: &mut TcpStream, ask: Ask) -> anyhow::Result<()> {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: String| format!("{:x}\r\n{text}\r\n", text.len());
     let pace = Duration::from_micros(ask.pace_us);
     let lockstep = ask.pace_us == wire::LOCKSTEP;

@@ -1,4 +1,5 @@
-//! The race's tables, bars and files: `race.md` to read, `race.csv` with every figure of every round, `race.json` with both.
+//! The race's tables, bars and files: `race.md` to read, `race.csv` with every figure of every round, `race.json` with
+//! both.
 //!
 //! A ratio is Arriero's figure by the other's in the same round; shown are the median over rounds and its interval
 //! (`stats`). A bar is met when the interval's upper end is at most the bar. A figure that is not there shows as `-`.
@@ -46,6 +47,33 @@ const BARS: [(&str, &str, &str, f64, f64); 6] = [
 
 const ROUTERS: &str = "best LLM router";
 
+const CPU_WORDS: &str = "## Processor time
+
+Microseconds of the contestant, kernel included, for each request or chunk: median; then Arriero's by this one's,
+round by round: median and interval.
+
+";
+
+const BUSY_WORDS: &str = "
+Share of its processor that each had in the closed loops (below 1 the client or the origin was the bottleneck, and
+the contestant could batch less):
+
+";
+
+const LATENCY_WORDS: &str = "## Added latency
+
+Microseconds; `direct` is client to origin without a proxy, the others what comes on top of it in the same round
+(median). `chunk` is from the origin's sending to the client's reading; `gap` by how much a gap between two chunks was
+stretched.
+
+";
+
+const MEMORY_WORDS: &str = "## Memory
+
+KiB of resident memory for each of 1 000 active streams (HTTP/1.1, no TLS, 2 KiB bodies) above the idle process.
+
+";
+
 /// Everything that is told of a race.
 #[derive(Serialize)]
 pub struct Report {
@@ -87,9 +115,10 @@ impl Report {
 
     fn preface(&self) -> String {
         let mut text = format!(
-            "# Data-plane race\n\nOne command: `benches/race/run.sh`. Commit {}, {}, {} processors ({}), profile race, {} rounds in turn.\n\
-             One processor for the contestant, the rest for client and origin; each contestant has one thread and kept\n\
-             connections to the origin. {} rows were void and run again.\n\n| contestant | does | version |\n|---|---|---|\n",
+            "# Data-plane race\n\nOne command: `benches/race/run.sh`. Commit {}, {}, {} processors ({}), profile race,\n\
+             {} rounds in turn. One processor for the contestant, the rest for client and origin; each contestant has\n\
+             one thread and kept connections to the origin. {} rows were void and run again.\n\n\
+             | contestant | does | version |\n|---|---|---|\n",
             self.commit,
             self.kernel,
             fs::read_to_string("/proc/cpuinfo").unwrap_or_default().matches("processor\t").count(),
@@ -110,9 +139,7 @@ impl Report {
     }
 
     fn cpu(&self) -> String {
-        let mut text = String::from(
-            "## Processor time\n\nMicroseconds of the contestant, kernel included, for each request or chunk: median; then Arriero's by this one's,\nround by round: median and interval.\n\n",
-        );
+        let mut text = CPU_WORDS.to_owned();
         text += &row("contestant", CPU.iter().map(|(_, head)| (*head).to_owned()));
         text += &rule(CPU.len());
         for (name, ..) in &self.versions {
@@ -126,7 +153,7 @@ impl Report {
                 }),
             );
         }
-        text + "\nShare of its processor that each had in the closed loops (below 1 the client or the origin was the bottleneck, and\nthe contestant could batch less):\n\n"
+        text + BUSY_WORDS
             + &row("contestant", CPU.iter().take(3).map(|(_, head)| (*head).to_owned()))
             + &rule(3)
             + &self
@@ -142,9 +169,7 @@ impl Report {
     }
 
     fn latency(&self) -> String {
-        let mut text = String::from(
-            "## Added latency\n\nMicroseconds; `direct` is client to origin without a proxy, the others what comes on top of it in the same round (median).\n`chunk` is from the origin's sending to the client's reading; `gap` by how much a gap between two chunks was stretched.\n\n",
-        );
+        let mut text = LATENCY_WORDS.to_owned();
         text += &row("contestant", LATENCY.iter().map(|(.., head)| (*head).to_owned()));
         text += &rule(LATENCY.len());
         let names = std::iter::once(DIRECT).chain(self.versions.iter().map(|(name, ..)| *name));
@@ -161,9 +186,7 @@ impl Report {
     }
 
     fn memory(&self) -> String {
-        let mut text = String::from(
-            "## Memory\n\nKiB of resident memory for each of 1 000 active streams (HTTP/1.1, no TLS, 2 KiB bodies) above the idle process.\n\n",
-        );
+        let mut text = MEMORY_WORDS.to_owned();
         text += &row("contestant", ["RSS per stream".to_owned()].into_iter());
         text += &rule(1);
         for (name, ..) in &self.versions {

@@ -1,8 +1,8 @@
 //! Medians, quantiles, and ratios of two contestants round by round.
 //!
-//! The interval of a median is the widest pair of order statistics that still covers it with 95 %: the k-th smallest and
-//! the k-th largest, k the largest number with 2 P(Binomial(n, 1/2) < k) <= 0.05. Below 6 values there is none, and the
-//! interval is the whole range. No values give NaN, which tables show as `-`.
+//! The interval of a median is the widest pair of order statistics that still covers it with 95 %: the k-th smallest
+//! and the k-th largest, k the largest number with 2 P(Binomial(n, 1/2) < k) <= 0.05. Below 6 values there is none,
+//! and the interval is the whole range. No values give NaN, which tables show as `-`.
 
 use serde::Serialize;
 

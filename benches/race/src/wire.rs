@@ -1,7 +1,7 @@
 //! What the race's client and origin say to each other: requests, answers, events, and how a client reads them.
 //!
-//! HTTP/1.1 over plain sockets. Stamps are nanoseconds of the machine's clock (both ends run on one machine), 20 digits,
-//! inside each event's `id`, so that a client knows how long an event was under way.
+//! HTTP/1.1 over plain sockets. Stamps are nanoseconds of the machine's clock (both ends run on one machine), 20
+//! digits, inside each event's `id`, so that a client knows how long an event was under way.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,8 @@ pub static TAKEN: Semaphore = Semaphore::const_new(0);
 pub struct Ask {
     /// Events, the closing `[DONE]` not counted.
     pub events: u64,
-    /// Microseconds between two events; 0 = as fast as they are taken; [`LOCKSTEP`] = each when the client has the last one.
+    /// Microseconds between two events; 0 = as fast as they are taken; [`LOCKSTEP`] = each when the client has the
+    /// last one.
     pub pace_us: u64,
 }
 
@@ -54,7 +55,8 @@ pub fn request(size: usize, stream: Option<Ask>) -> Vec<u8> {
     }
     body.push_str(close);
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: race.local\r\nContent-Type: application/json\r\nAccept: application/json\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: race.local\r\nContent-Type: application/json\r\n\
+         Accept: application/json\r\n\
          User-Agent: OpenAI/Python 3.54.0\r\nAuthorization: Bearer sk-race\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
