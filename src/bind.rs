@@ -97,11 +97,8 @@ fn upstreams(
 
 fn upstream(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots, known: Option<Arc<Address>>) -> Upstream {
     let default_port = if endpoint.tls { 443 } else { 80 };
-    let authority = if endpoint.port == default_port {
-        endpoint.host.clone()
-    } else {
-        format!("{}:{}", endpoint.host, endpoint.port)
-    };
+    let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host.clone() };
+    let authority = if endpoint.port == default_port { host } else { format!("{host}:{}", endpoint.port) };
     Upstream {
         name: endpoint.spec.name.clone(),
         name_value: HeaderValue::from_str(&endpoint.spec.name).ok(),

@@ -108,11 +108,15 @@ impl Service for Main {
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// How long an HTTP/2 connection without a request is kept.
+const H2_IDLE: Duration = Duration::from_secs(60);
+
 impl Main {
     fn proxy(&self, gateway: &Arc<Gateway>, h2c: bool) -> HttpProxy<Proxy> {
         let mut proxy = http_proxy(&self.conf, Proxy(gateway.clone()));
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
+        options.h2_idle_timeout = Some(H2_IDLE);
         proxy.server_options = Some(options);
         let mut h2 = default_h2_options();
         h2.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);

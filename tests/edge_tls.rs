@@ -246,3 +246,17 @@ async fn https_engines_are_believed_by_authority_and_name() {
         assert!(eventually(judged).await, "{tls}: probes do not find it {wanted}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_http2_client_is_given_up() {
+    let engine = start(openai(&["m"], FAST)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let pair = Pair::new(&["alpha.test"]).write(dir.path(), "alpha");
+    let timers = "timeouts: { header: 200ms }\n";
+    let _proxy = Proxy::start(&(listener(port, &[pair]) + &config(&[&engine], "", "") + timers)).await;
+    let mut stream = connect(port, "alpha.test", &["h2"]).await;
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest)).await;
+    assert!(ended.is_ok(), "a place among the connections is not held for ever");
+}

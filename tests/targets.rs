@@ -214,3 +214,15 @@ async fn a_route_without_caps_passes_those_that_wait() {
     free.iter().chain(&capped).for_each(tokio::task::JoinHandle::abort);
     assert!(eventually(async || proxy.in_flight().await == 0).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_without_the_model_hands_on() {
+    let engines = [start(openai(&["m"], FAST)).await, start(openai(&["canary-only"], FAST)).await];
+    let proxy = Proxy::start(&(pools(&engines) + "routes:\n  - { name: r, pool: { p0: 50, p1: 50 } }\n")).await;
+    for n in 0..40 {
+        let answer = post(proxy.url(CHAT), &n.to_string(), &ask("m", false, 1)).await;
+        assert_eq!(answer.status(), 200, "whichever pool is drawn first");
+    }
+    assert_eq!((engines[0].stats().completed, engines[1].stats().completed), (40, 0));
+    assert_eq!(post(proxy.url(CHAT), "nobody", &ask("nobody", false, 1)).await.status(), 404);
+}

@@ -85,8 +85,11 @@ pub fn is_form(content_type: &str) -> bool {
 pub fn boundary(content_type: &str) -> Result<String, FormError> {
     let (media, parameters) = content_type.split_once(';').ok_or(FormError::Boundary)?;
     let parameters = form_part::parameters(parameters).ok_or(FormError::Boundary)?;
-    let mut named = parameters.iter().filter(|parameter| parameter.name.eq_ignore_ascii_case("boundary"));
+    // `boundary*0` is another way to write it, and some readers let it win
+    let base = |name: &str| name.split('*').next().is_some_and(|name| name.eq_ignore_ascii_case("boundary"));
+    let mut named = parameters.iter().filter(|parameter| base(parameter.name));
     match (named.next(), named.next()) {
+        (Some(boundary), None) if boundary.name.contains('*') => Err(FormError::Boundary),
         (Some(boundary), None) if is_form(media) && is_boundary(boundary.raw) => Ok(boundary.raw.to_owned()),
         _ => Err(FormError::Boundary),
     }

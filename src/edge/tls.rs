@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,21 +34,26 @@ pub struct CertFiles {
 #[derive(Debug)]
 pub struct Certificates {
     now: ArcSwap<Loaded>,
+    /// One exchange at a time: the watcher's must not undo a reload's.
+    changing: Mutex<()>,
 }
 
 impl Certificates {
     /// Reads all files. The errors name the files, one line each.
     pub fn load(files: &[CertFiles]) -> Result<Arc<Certificates>, Vec<String>> {
-        Ok(Arc::new(Certificates { now: ArcSwap::from_pointee(Loaded::read(files)?) }))
+        Ok(Arc::new(Certificates { now: ArcSwap::from_pointee(Loaded::read(files)?), changing: Mutex::new(()) }))
     }
 
     /// Reads the same files again. On any error nothing changes.
     pub fn reload(&self) -> Result<(), Vec<String>> {
-        self.replace(&self.files())
+        let _one_at_a_time = self.changing.lock();
+        self.now.store(Arc::new(Loaded::read(&self.files())?));
+        Ok(())
     }
 
     /// Takes these files from now on. On any error nothing changes.
     pub fn replace(&self, files: &[CertFiles]) -> Result<(), Vec<String>> {
+        let _one_at_a_time = self.changing.lock();
         self.now.store(Arc::new(Loaded::read(files)?));
         Ok(())
     }

@@ -41,7 +41,7 @@ pub async fn admit(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx)
     clients::identify(session, ctx);
     let is_closed = clients::is_closed(session, ctx);
     match &info.kind {
-        EndpointKind::Local(what) if !is_closed || !what.tells_of_engines() => {
+        EndpointKind::Local(what) if !what.tells_of_engines() || clients::is_known(ctx) => {
             return local::answer(gateway, session, ctx, *what).await;
         }
         EndpointKind::Merge(what) if !is_closed => return local::merged(gateway, session, ctx, what).await,
@@ -105,7 +105,7 @@ async fn examine(
     // Before the body is read: what no route opens is refused whatever the model, and so is who may use none.
     let snapshot = ctx.snapshot.clone();
     refuse_closed(&info, snapshot.plan.routes.iter().flat_map(|route| &route.allow))?;
-    if !snapshot.plan.routes.iter().any(|route| clients::may_use(ctx, route)) {
+    if !snapshot.plan.routes.iter().any(|route| clients::may_ask(session, ctx, route)) {
         return Err(clients::refusal(session, ctx).into());
     }
     if ctx.travel == Travel::Held {
@@ -127,7 +127,7 @@ async fn examine(
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();
     // What was judged is what the engine sees: a known path goes out in its canonical form.
-    ctx.path = matches!(info.kind, EndpointKind::Route(_)).then(|| info.path.clone());
+    ctx.path = matches!(info.kind, EndpointKind::Route(_) | EndpointKind::Realtime).then(|| info.path.clone());
     if ctx.facts.stream && session.req_header().version <= Version::HTTP_10 {
         session.set_keepalive(None); // neither length nor chunks: only the close ends such an answer
     }
@@ -152,7 +152,10 @@ fn travel(session: &mut Session, info: &RequestInfo) -> Result<Travel, Stop> {
             return Err(Refusal::new(ErrorKind::UpgradeRequired, "this endpoint takes WebSockets only").into());
         }
         (_, true) => return Err(Refusal::new(ErrorKind::NotFound, "this endpoint takes no WebSocket").into()),
-        (EndpointKind::Grpc, false) => return Ok(Travel::Grpc),
+        (EndpointKind::Grpc, false) if session.req_header().version == Version::HTTP_2 => return Ok(Travel::Grpc),
+        (EndpointKind::Grpc, false) => {
+            return Err(Refusal::new(ErrorKind::InvalidRequest, "gRPC is taken over HTTP/2 only").into());
+        }
         _ => {}
     }
     if !offered.is_empty() {
@@ -192,6 +195,11 @@ async fn read_body(
     }
     let form = content_type.filter(|value| multipart::is_form(value)).map(str::to_owned);
     let takes_form = matches!(info.kind, EndpointKind::Route(PathClass::Media)) && form.is_some();
+    let is_json = content_type.is_none_or(is_json);
+    if matches!(info.kind, EndpointKind::Route(PathClass::Media)) && !takes_form && !is_json {
+        let words = "this endpoint takes application/json or multipart/form-data";
+        return Err(Refusal::new(ErrorKind::InvalidRequest, words).into());
+    }
     let takes_json = !takes_form && matches!(info.kind, EndpointKind::Route(_))
         || matches!(info.kind, EndpointKind::Control("pull" | "delete" | "create" | "copy" | "push"));
     let scanner = takes_json.then(|| Scanner::new(&info.path));
@@ -209,6 +217,11 @@ async fn read_body(
         ctx.form = Some(form);
     }
     Ok(())
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    media == "application/json" || media.ends_with("+json")
 }
 
 /// The client left, or its connection broke: nobody is there to be told.

@@ -71,7 +71,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     // where no shim keeps time there is one limit for every pause
     peer.options.read_timeout = match ctx.travel {
         Travel::Held => None,
-        Travel::Grpc => timers.first_byte.max(timers.between_chunks),
+        Travel::Grpc => ctx.first_byte_limit.zip(timers.between_chunks).map(|(first, gap)| first.max(gap)),
         Travel::WebSocket => Some(SOCKET_PAUSE),
     };
     peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
@@ -105,7 +105,7 @@ fn peer_of(upstream: &Upstream, address: SocketAddr, travel: Travel) -> Box<Http
 /// Gets a slot: from the request's pool, or, where that has nobody ready, from another pool of its route. An error has
 /// its words in `ctx.refusal`, or the client left.
 pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Slot> {
-    let mut asked = Vec::new();
+    let (mut asked, mut told) = (Vec::new(), None);
     loop {
         let reason = match one_pool(gateway, session, ctx).await? {
             Ok(slot) => return Ok(slot),
@@ -114,14 +114,24 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         asked.push(ctx.target);
         let targets = ctx.binding().map_or(&[][..], |binding| &binding.targets);
         let mut others = targets.iter().enumerate().filter(|(at, other)| other.weight > 0 && !asked.contains(at));
-        match others.next().filter(|_| matches!(reason, Reason::NoneReady { .. })) {
-            Some((other, _)) => ctx.target = other,
+        match others.next().filter(|_| is_of_this_pool(&reason)) {
+            Some((other, _)) => {
+                ctx.target = other;
+                // that a pool is not ready says more than that another lacks the model
+                told = told.filter(|told| matches!(told, Reason::NoneReady { .. })).or(Some(reason));
+            }
             None => {
+                let reason = told.filter(|told| matches!(told, Reason::NoneReady { .. })).unwrap_or(reason);
                 let (end, refusal) = fail::refusal_of(gateway, ctx, &reason);
                 return Err(fail::refuse(ctx, end, refusal));
             }
         }
     }
+}
+
+/// Another pool of the route may do better.
+fn is_of_this_pool(reason: &Reason) -> bool {
+    matches!(reason, Reason::NoneReady { .. } | Reason::UnknownModel | Reason::Unsupported | Reason::AllTried)
 }
 
 /// Asks one pool of the fleet for a slot and waits for it.
@@ -174,7 +184,7 @@ fn left_queue(ctx: &mut Ctx, error: Option<Box<Error>>) -> Box<Error> {
 fn set_body(ctx: &mut Ctx, slot: &Slot) {
     let wanted = slot.grant().local_model.as_deref().or(ctx.facts.model.as_deref());
     let renamed = wanted.filter(|name| ctx.model.as_deref() != Some(name));
-    let missing = wanted.filter(|_| ctx.model_range.is_none() && ctx.model_in_query.is_none());
+    let missing = wanted.filter(|_| ctx.model_range.is_none());
     let parts = match (&ctx.model_range, renamed, missing, &ctx.form) {
         (Some(range), Some(name), _, None) => Some(splice(&ctx.body, range, name).parts),
         (Some(range), Some(name), _, Some(_)) => Some(multipart::splice(&ctx.body, range, name).parts),
@@ -197,8 +207,9 @@ pub fn head(session: &Session, ctx: &Ctx, upstream: &Upstream, request: &mut Req
     if let Some(visit) = Visit::of(session) {
         forwarded(visit, ctx, request)?;
     }
-    if ctx.snapshot.keys.is_some() {
-        // the client's key was for us
+    let has_own_key = upstream.headers.iter().any(|(name, _)| KEY_HEADERS.contains(name));
+    if has_own_key || ctx.snapshot.keys.is_some() {
+        // the client's key was for us, or is of no use there
         for name in &KEY_HEADERS {
             request.remove_header(name);
         }

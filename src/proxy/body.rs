@@ -180,14 +180,16 @@ async fn invite(session: &mut ServerSession) -> Result<(), BodyError> {
 }
 
 async fn next_piece(session: &mut ServerSession, stall: Duration) -> Result<Option<Bytes>, BodyError> {
-    loop {
-        let read = tokio::time::timeout(stall, session.read_request_body()).await;
-        match read.map_err(|_| BodyError::Stalled)?.map_err(BodyError::Broken)? {
-            Some(piece) if piece.is_empty() && !session.is_body_done() => {}
-            Some(piece) if piece.is_empty() => return Ok(None),
-            piece => return Ok(piece),
+    let reading = async {
+        loop {
+            match session.read_request_body().await.map_err(BodyError::Broken)? {
+                Some(piece) if piece.is_empty() && !session.is_body_done() => {} // says nothing, buys no time
+                Some(piece) if piece.is_empty() => return Ok(None),
+                piece => return Ok(piece),
+            }
         }
-    }
+    };
+    tokio::time::timeout(stall, reading).await.unwrap_or(Err(BodyError::Stalled))
 }
 
 /// The body as it arrives: one piece is kept as it is, more are joined once.

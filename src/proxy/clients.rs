@@ -1,6 +1,7 @@
 //! Who asks: the client's address behind trusted proxies, its name by its key, and what it may use.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use pingora::proxy::Session;
@@ -29,6 +30,27 @@ pub(super) fn is_closed(session: &Session, ctx: &Ctx) -> bool {
     let listener = Visit::of(session).map_or("", |visit| &visit.listener);
     let is_open = |route: &RoutePlan| route.clients == ClientsPlan::Public && route.matcher.hears(listener);
     ctx.snapshot.keys.is_some() && ctx.user.is_none() && !ctx.snapshot.plan.routes.iter().any(is_open)
+}
+
+/// True if no keys are asked for, or this client has one that counts.
+pub(super) fn is_known(ctx: &Ctx) -> bool {
+    ctx.snapshot.keys.is_none() || ctx.user.is_some()
+}
+
+/// True if the client may use the route, and the route hears it.
+pub(super) fn may_ask(session: &Session, ctx: &Ctx, route: &RoutePlan) -> bool {
+    let listener = Visit::of(session).map_or("", |visit| &visit.listener);
+    route.matcher.hears(listener) && may_use(ctx, route)
+}
+
+/// The pools whose engines and models the client may know of, by their places in the plan.
+pub(super) fn pools_of(session: &Session, ctx: &Ctx) -> BTreeSet<usize> {
+    let plan = &ctx.snapshot.plan;
+    if ctx.snapshot.keys.is_none() {
+        return (0..plan.pools.len()).collect();
+    }
+    let routes = plan.routes.iter().filter(|route| may_ask(session, ctx, route));
+    routes.flat_map(|route| route.pools.iter().map(|(pool, _)| *pool)).collect()
 }
 
 /// True if the client may use the route.

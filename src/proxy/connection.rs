@@ -51,7 +51,7 @@ pub async fn serve_connection(
     let visit = Visit { listener: listening.name.clone(), peer, address: address.clone(), forwarded_for, by_tls, open };
     let visit = visit.into_digest().ok()?;
     if is_h2 {
-        return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit)), shutdown).await;
+        return ServerApp::process_new(proxy, Box::new(Carried::new(stream, visit, limits.deadline)), shutdown).await;
     }
     let told = gateway.clone();
     let on_refusal = Arc::new(move |refusal: Refusal, path: &str| tell(&told, address.as_deref(), refusal, path));
@@ -78,7 +78,7 @@ async fn refuse(mut stream: Stream, is_h2: bool) -> Option<Stream> {
     let told = async {
         // An answer before the question surprises clients, and closing on unread bytes would take it back.
         let mut unread = [0; 4096];
-        stream.read(&mut unread).await?;
+        let _question = stream.read(&mut unread).await?;
         stream.write_all(words).await?;
         AsyncWriteExt::shutdown(&mut stream).await?;
         while stream.read(&mut unread).await? > 0 {}

@@ -38,9 +38,9 @@ pub struct Answer {
     pub broke: Option<String>,
 }
 
-impl Control {
+impl Default for Control {
     /// For a request that started now.
-    pub fn new() -> Control {
+    fn default() -> Control {
         Control {
             parts: Mutex::default(),
             start: Instant::now(),
@@ -50,7 +50,9 @@ impl Control {
             answer: Mutex::default(),
         }
     }
+}
 
+impl Control {
     /// The request may take this long in all.
     pub fn set_total(&self, total: Option<Duration>) {
         self.total_ms.store(total.map_or(0, |total| millis(total).max(1)), Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What a strategy may know of a request: its route, its model with alias and default, its key, its session.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
 use pingora::proxy::Session;
@@ -14,6 +15,9 @@ use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::info::RequestInfo;
 use crate::dialect::paths::{Dialect, EndpointKind};
 use crate::dialect::query;
+
+/// Numbers of requests, unique in the process.
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
 /// The model that the request names, in its body or its query, and where it stands.
 pub(super) fn name_model(session: &Session, ctx: &mut Ctx, info: &RequestInfo) -> Result<(), Stop> {
@@ -77,7 +81,7 @@ pub(super) fn facts(
     // A model that is being fetched or made is on no engine yet.
     facts.model = if matches!(info.kind, EndpointKind::Control("pull" | "create")) { None } else { wanted };
     facts.metadata_only = info.is_metadata_only();
-    facts.id = RequestId(ctx.arrival.0);
+    facts.id = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
     facts.route = plan.name.clone();
     facts.body_bytes = ctx.body.len() as u64;
     facts.uncapped = !plan.caps;

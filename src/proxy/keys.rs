@@ -18,7 +18,7 @@ pub fn hash_key(sources: &[KeySource], head: &RequestHeader, ctx: &Ctx, model: O
 
 fn value(source: &KeySource, head: &RequestHeader, ctx: &Ctx, model: Option<&str>) -> Option<Vec<u8>> {
     let header = |name: &str| head.headers.get(name).map(|value| value.as_bytes().to_vec());
-    let body = || TopFields::of(if ctx.has_json { &ctx.body } else { b"" });
+    let body: &[u8] = if ctx.has_json { &ctx.body } else { b"" };
     let value = match source {
         KeySource::Source => ctx.client?.to_string().into_bytes(),
         KeySource::Header(name) => header(name)?,
@@ -29,10 +29,10 @@ fn value(source: &KeySource, head: &RequestHeader, ctx: &Ctx, model: Option<&str
         KeySource::ApiKey => presented_key(&head.headers)?.to_vec(),
         KeySource::Session => {
             let named = SESSION_HEADERS.iter().find_map(|name| header(name).filter(|value| !value.is_empty()));
-            named.or_else(|| body().session().map(String::into_bytes))?
+            named.or_else(|| TopFields::of_session(body).session().map(String::into_bytes))?
         }
-        KeySource::Prompt { bytes } => body().prompt(*bytes as usize),
-        KeySource::Body(field) => body().value(field)?.into_bytes(),
+        KeySource::Prompt { bytes } => TopFields::of_prompt(body).prompt(*bytes as usize),
+        KeySource::Body(field) => TopFields::of(body, &[field]).value(field)?.into_bytes(),
         _ => return None,
     };
     (!value.is_empty()).then_some(value)

@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 
 use super::ctx::{Ctx, End, Refusal};
-use super::{Gateway, reply};
+use super::{Gateway, clients, reply};
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::merge::{self, Source};
 use crate::dialect::paths::{Local, Merge};
@@ -140,13 +140,14 @@ pub fn known_models(gateway: &Gateway, snapshot: &Snapshot, route: Option<usize>
 /// Answers a merged list.
 pub async fn merged(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, what: &Merge) -> Result<bool> {
     ctx.end = End::LOCAL;
+    let pools = clients::pools_of(session, ctx);
     let body = match what {
-        Merge::Tags => merge_lists(gateway, &ctx.snapshot, |heard| heard.lists.tags.clone(), merge::tags),
-        Merge::Ps => merge_lists(gateway, &ctx.snapshot, |heard| heard.ps.clone(), merge::ps),
+        Merge::Tags => merge_lists(gateway, &ctx.snapshot, &pools, |heard| heard.lists.tags.clone(), merge::tags),
+        Merge::Ps => merge_lists(gateway, &ctx.snapshot, &pools, |heard| heard.ps.clone(), merge::ps),
         Merge::Models | Merge::ModelById(_) => {
             let dialect = ctx.dialect;
             let models = |heard: &Heard| heard.lists.models.clone();
-            merge_lists(gateway, &ctx.snapshot, models, |sources| merge::models(sources, dialect))
+            merge_lists(gateway, &ctx.snapshot, &pools, models, |sources| merge::models(sources, dialect))
         }
     };
     let Merge::ModelById(id) = what else {
@@ -169,11 +170,13 @@ pub async fn merged(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx
 fn merge_lists(
     gateway: &Gateway,
     snapshot: &Snapshot,
+    pools: &BTreeSet<usize>,
     pick: impl Fn(&Heard) -> Vec<Value>,
     merge: impl Fn(&[Source<'_>]) -> Value,
 ) -> Value {
-    let endpoints = snapshot.plan.pools.iter().zip(&snapshot.pools);
-    let endpoints = endpoints.flat_map(|(pool, bound)| pool.endpoints.iter().zip(&bound.endpoints));
+    let endpoints = snapshot.plan.pools.iter().zip(&snapshot.pools).enumerate();
+    let endpoints = endpoints.filter(|(place, _)| pools.contains(place));
+    let endpoints = endpoints.flat_map(|(_, (pool, bound))| pool.endpoints.iter().zip(&bound.endpoints));
     let heard = endpoints.filter_map(|(endpoint, id)| {
         let list = gateway.watches.heard(*id, &pick)?;
         Some((Value::from(list), public_names(endpoint.spec.models.clone())))

@@ -131,7 +131,7 @@ impl ProxyHttp for Proxy {
             connected_to: None,
             reconnected: false,
             replayable: false,
-            control: Arc::new(Control::new()),
+            control: Arc::new(Control::default()),
             shim: None,
             first_slot: None,
             slot: None,

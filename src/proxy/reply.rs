@@ -30,12 +30,15 @@ pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> 
     send(session, ctx, head, body).await
 }
 
-/// A gRPC client looks at `grpc-status` only: 5 not found, 7 permission denied, 14 unavailable, 16 unauthenticated.
+/// A gRPC client looks at `grpc-status` only: 3 invalid argument, 5 not found, 7 permission denied, 8 resource exhausted,
+/// 14 unavailable, 16 unauthenticated.
 async fn refuse_grpc(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
     let code = match refusal.kind {
         ErrorKind::Unauthorized => 16,
         ErrorKind::Blocked => 7,
+        ErrorKind::TooManyRequests | ErrorKind::TooLarge => 8,
         kind if kind.status() == StatusCode::NOT_FOUND => 5,
+        kind if kind.status().is_client_error() => 3,
         _ => 14,
     };
     let mut head = head(StatusCode::OK, "application/grpc", 0)?;

@@ -19,6 +19,7 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::edge::connections::Open;
 
@@ -57,12 +58,14 @@ impl Visit {
 pub struct Carried {
     inner: Stream,
     visit: Arc<ProxyDigest>,
+    /// Runs until the client has begun to speak: the library would wait for ever.
+    begin: Option<Pin<Box<Sleep>>>,
 }
 
 impl Carried {
-    /// Puts `visit` to the connection.
-    pub fn new(inner: Stream, visit: Arc<ProxyDigest>) -> Carried {
-        Carried { inner, visit }
+    /// Puts `visit` to the connection. A client that has sent nothing after `patience` is given up.
+    pub fn new(inner: Stream, visit: Arc<ProxyDigest>, patience: Duration) -> Carried {
+        Carried { inner, visit, begin: Some(Box::pin(tokio::time::sleep(patience))) }
     }
 }
 
@@ -74,7 +77,15 @@ impl GetProxyDigest for Carried {
 
 impl AsyncRead for Carried {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.begin = None;
+        }
+        match self.begin.as_mut().map(|timer| timer.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) if read.is_pending() => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            _ => read,
+        }
     }
 }
 

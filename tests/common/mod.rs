@@ -38,7 +38,19 @@ impl Proxy {
         Proxy::start_with(rest, false).await
     }
 
+    /// A port that was free may be taken before it is bound: then once more, with others.
     async fn start_with(rest: &str, ready: bool) -> Proxy {
+        let mut proxy = Proxy::try_start(rest, ready).await;
+        for _ in 0..5 {
+            match proxy {
+                Err(words) if words.contains("Address already in use") => proxy = Proxy::try_start(rest, ready).await,
+                _ => break,
+            }
+        }
+        proxy.unwrap_or_else(|words| panic!("{words}"))
+    }
+
+    async fn try_start(rest: &str, ready: bool) -> Result<Proxy, String> {
         let dir = tempfile::tempdir().unwrap();
         let (port, h2_port, admin_port) = (free_port(), free_port(), free_port());
         let mut proxy = Proxy { child: true_child(), dir, port, h2_port, admin_port };
@@ -67,10 +79,14 @@ impl Proxy {
             up = report["status"] == "ok" && known || !ready && report.is_object();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert!(up, "the proxy did not get ready:\n{}", proxy.stderr());
+        if !up {
+            return Err(format!("the proxy did not get ready:\n{}", proxy.stderr()));
+        }
         let heard = eventually(|| async { reqwest_client().get(proxy.url("/health")).send().await.is_ok() });
-        assert!(heard.await, "the proxy does not listen:\n{}", proxy.stderr());
-        proxy
+        if !heard.await {
+            return Err(format!("the proxy does not listen:\n{}", proxy.stderr()));
+        }
+        Ok(proxy)
     }
 
     /// Replaces the configuration file.

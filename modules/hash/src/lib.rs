@@ -129,8 +129,10 @@ impl Rendezvous {
             _ => "no bound".to_owned(),
         };
         let slot = if cx.is_free(own) { "" } else { ", full" };
+        // enough to tell two keys apart, not enough to find out what they were
+        let short = key & 0xffff;
         let mut summary =
-            format!("key {key:016x} is at home on {}: {} requests, {limit}{slot}", own.spec.name, load(own, cx));
+            format!("key {short:04x} is at home on {}: {} requests, {limit}{slot}", own.spec.name, load(own, cx));
         match pick {
             Pick::Endpoint(id) if *id != own.id => {
                 let name = cx.table.get(*id).map(|endpoint| endpoint.spec.name.to_string());

@@ -12,8 +12,7 @@ pub struct Listener {
     /// Address and port, like `0.0.0.0:11434`. Required.
     #[schemars(required)]
     pub bind: Option<String>,
-    /// Also take HTTP/2 without TLS (prior knowledge). Default false: with it, an HTTP/1 request of less than 24 bytes
-    /// is not answered.
+    /// Also take HTTP/2 without TLS (prior knowledge). Default false.
     #[serde(default)]
     pub h2c: bool,
     /// TLS with this certificate; or a list of them, chosen by the name that a client asks for, the first where none

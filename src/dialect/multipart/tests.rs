@@ -181,6 +181,9 @@ fn the_boundary_must_be_plain() {
         ("multipart/form-data; boundary=\"a b\"", None),
         ("multipart/form-data; boundary=\"a\\b\"", None),
         ("multipart/form-data; boundary*=a", None),
+        ("multipart/form-data; boundary*0=a", None),
+        ("multipart/form-data; boundary=a; boundary*0=b", None),
+        ("multipart/form-data; boundary*=utf-8''b; boundary=a", None),
         ("multipart/mixed; boundary=a", None),
         ("application/json; boundary=a", None),
     ] {

@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
     server.bootstrap();
     let proxy = http_proxy(&server.configuration, Bare(origin));
     let mut service = listening::Service::new("bare".to_owned(), proxy);
-    let buffer = L4BufferSettings::new(4096, 1460);
+    let buffer = L4BufferSettings::new(0, 1460);
     service.add_listener(ListenerConfig::tcp(listen.to_string()).l4_buffer(buffer));
     server.add_service(service);
     server.run(RunArgs::default());
