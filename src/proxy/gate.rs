@@ -269,16 +269,13 @@ impl Gate {
     /// Nothing of this request is left to read. Pingora reads all the same, to see whether the client is still there:
     /// bytes of the next request are put aside, and only the connection's end is told.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if self.held.len() - self.at >= STEP {
-                // Reading on would take memory, not reading would miss the client's end: nobody sends so much ahead.
-                self.state = State::Broken("too much was sent ahead of an answer");
-                return Poll::Ready(Err(io::Error::other("too much was sent ahead of an answer")));
+        while let Poll::Ready(read) = self.poll_hold(cx) {
+            if read? == 0 {
+                return Poll::Ready(Ok(()));
             }
-            match self.poll_hold(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(read) => drop(read?),
-                Poll::Pending => break,
+            // Reading on would take memory, not reading would miss the client's end: nobody sends so much ahead.
+            if self.held.len() - self.at >= STEP {
+                return Poll::Ready(Err(io::Error::other("too much was sent ahead of an answer")));
             }
         }
         if self.upgrade {
