@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::engines::{ENGINES, ODD, WORDS};
+use crate::engines::{ENGINES, ODD, ODD_NUMBERS, WORDS};
 use crate::input::{Dice, changed, plain_text, seed_of, soup};
 
 /// What is answered to a path (with its query); other paths are not found.
@@ -41,22 +41,21 @@ thread_local! {
 }
 
 pub(crate) fn check(input: &[u8]) {
-    let (answers, expected, kind) = answers(input);
+    let (answers, kind, expected) = answers(input);
     BENCH.with(|bench| {
         let bench = bench.get_or_init(Bench::new);
         *bench.answers.lock().unwrap_or_else(PoisonError::into_inner) = answers;
         bench.runtime.block_on(async {
-            ask(&bench.probe, EngineKind::Auto, expected).await;
-            ask(&bench.probe, kind, None).await;
+            ask(&bench.probe, kind, expected).await;
         });
     });
 }
 
-/// The answers, what `auto` must take them for, and a kind to insist on.
-fn answers(input: &[u8]) -> (Answers, Option<EngineKind>, EngineKind) {
+/// The answers, the kind to ask as, and what unchanged answers must be taken for.
+fn answers(input: &[u8]) -> (Answers, EngineKind, Option<EngineKind>) {
     let any_kind = EngineKind::ALL[seed_of(input) as usize % EngineKind::ALL.len()];
     if let Some(text) = plain_text(input) {
-        return (Answers { otherwise: Some(text.to_vec()), ..Answers::default() }, None, any_kind);
+        return (Answers { otherwise: Some(text.to_vec()), ..Answers::default() }, any_kind, None);
     }
     let mut dice = Dice::new(input);
     let (name, known) = ENGINES[dice.below(ENGINES.len())];
@@ -70,8 +69,15 @@ fn answers(input: &[u8]) -> (Answers, Option<EngineKind>, EngineKind) {
         let status = if dice.one_in(6) { [500, 503, 404, 401, 429, 302, 204][dice.below(7)] } else { 200 };
         answers.by_path.insert(path, (status, if status == 204 { Vec::new() } else { body }));
     }
-    let expected = (changes == 0).then(|| name.parse().ok()).flatten();
-    (answers, expected, if dice.one_in(3) { any_kind } else { kind })
+    if changes == 0 {
+        return (answers, EngineKind::Auto, name.parse().ok());
+    }
+    let asked = match dice.below(6) {
+        0 => EngineKind::Auto,
+        1 => any_kind,
+        _ => kind,
+    };
+    (answers, asked, None)
 }
 
 fn change(body: &[u8], dice: &mut Dice<'_>) -> Vec<u8> {
@@ -81,15 +87,29 @@ fn change(body: &[u8], dice: &mut Dice<'_>) -> Vec<u8> {
             let bytes: Vec<u8> = (0..length).map(|_| dice.byte()).collect();
             soup(Dice::new(&bytes), &WORDS)
         }
-        (1, _) | (_, Err(_)) => changed(body, 3, dice, &WORDS),
+        (1, _) => changed(body, 3, dice, &WORDS),
+        (_, Err(_)) => with_odd_numbers(body, dice),
         (_, Ok(mut value)) => {
             for _ in 0..1 + dice.below(3) {
-                let depth = 1 + dice.below(6);
+                let depth = dice.below(7);
                 put_odd(&mut value, depth, dice);
             }
             value.to_string().into_bytes()
         }
     }
+}
+
+/// A page of metrics with other numbers in up to three places.
+fn with_odd_numbers(page: &[u8], dice: &mut Dice<'_>) -> Vec<u8> {
+    let page = String::from_utf8_lossy(page);
+    let mut words: Vec<&str> = page.split_inclusive([' ', '\n']).collect();
+    let places: Vec<usize> = (0..words.len()).filter(|place| words[*place].trim().parse::<f64>().is_ok()).collect();
+    if !places.is_empty() {
+        for _ in 0..1 + dice.below(3) {
+            words[places[dice.below(places.len())]] = dice.pick(&ODD_NUMBERS);
+        }
+    }
+    words.concat().into_bytes()
 }
 
 /// Puts an odd value `depth` levels down, or where the way ends.

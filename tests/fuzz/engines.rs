@@ -138,6 +138,22 @@ pub(crate) const ODD: [&str; 24] = [
     "[{\"id\":\"x\"},{\"id\":\"x\"},{}]",
 ];
 
+/// Values that no gauge should have, each with the end of its line.
+pub(crate) const ODD_NUMBERS: [&str; 12] = [
+    "7\n",
+    "1.0001\n",
+    "-1\n",
+    "-0\n",
+    "NaN\n",
+    "+Inf\n",
+    "-Inf\n",
+    "1e308\n",
+    "1e999\n",
+    "4294967296\n",
+    "0x10\n",
+    "\n",
+];
+
 /// What is put into broken places.
 pub(crate) const WORDS: [&[u8]; 32] = [
     b"{",

@@ -22,7 +22,7 @@
 //! ```
 //!
 //! `--sanitizer NONE`, because sanitizers want a nightly compiler and this code has no `unsafe`. What an engine finds
-//! goes to `target/`; copy there what should stay.
+//! goes to `target/`; what should stay is copied into the corpus.
 #![allow(clippy::unwrap_used)]
 
 mod answers;
@@ -51,6 +51,6 @@ macro_rules! target {
 
 target!(body_fields, 20_000, 512);
 target!(configuration, 400, 256);
-target!(engine_samples, 300, 256);
+target!(engine_samples, 2_000, 256);
 target!(splicing, 20_000, 512);
 target!(stream_tail, 1_500, 512);

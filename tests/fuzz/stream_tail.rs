@@ -12,7 +12,7 @@ use crate::answers::{Answer, WORDS, answer};
 use crate::input::{Dice, changed, plain_text, seed_of, soup, splits};
 
 /// Up to here all of an answer is in the tail, so that its figures do not depend on how it was cut.
-const TAIL: usize = 8 * 1024;
+const TAIL: usize = 4 * 1024;
 /// More than any answer may make a tap keep: a tail of single bytes and a long first line, as `Debug` writes them.
 const MOST_KEPT: usize = 10 * TAIL + 6 * 64 * 1024;
 
