@@ -206,6 +206,8 @@ async fn vllm_shows_running_and_waiting_in_its_metrics() {
         streams.push(post(&engine, "/v1/chat/completions", ask.clone()).await.bytes_stream());
     }
     streams[0].next().await.unwrap().unwrap();
+    // the batch takes them in step by step
+    assert!(engine.wait_for(LONG, |stats| stats.max_running == 4).await);
     let page = text(get(&engine, "/metrics").await).await;
     let value = |series: &str| {
         let line = page.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series} in {page}"));
