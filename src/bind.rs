@@ -6,16 +6,34 @@ use std::sync::{Arc, OnceLock};
 
 use arriero_core::{Applied, EndpointId, HealthLimits, PoolSpec, QueueLimits, StrategySpec};
 use http::{HeaderName, HeaderValue, header};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::{EndpointPlan, Plan, PoolPlan, RoutePlan};
 use crate::edge::keys::Keys;
+use crate::observe::figures::AllFigures;
+use crate::observe::metrics::Metrics;
 use crate::snapshot::{PoolBinding, RouteBinding, Snapshot, TargetBinding, Timers, Upstream, UpstreamTls};
 use crate::upstream::address::Address;
 use crate::upstream::herd::Herd;
 use crate::upstream::roots::AllRoots;
 
+/// Where the parts of a generation count: by name, over generations.
+#[derive(Clone, Copy)]
+pub struct Counters<'a> {
+    /// The metrics.
+    pub metrics: &'a Metrics,
+    /// What operators count.
+    pub figures: &'a AllFigures,
+}
+
 /// Brings `plan` into the fleet and makes the snapshot of it. `old` lends its addresses.
-pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot>) -> Snapshot {
+pub fn bind(
+    herd: &Arc<Herd>,
+    plan: Plan,
+    roots: AllRoots,
+    old: Option<&Snapshot>,
+    counters: Counters<'_>,
+) -> Snapshot {
     let (specs, places) = pool_specs(&plan);
     let applied = herd.change(|fleet, now| {
         let mut applied = fleet.apply(now, specs);
@@ -23,9 +41,9 @@ pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot
         (applied, resolutions)
     });
     let routes = plan.routes.iter().zip(&places);
-    let routes = routes.map(|(route, places)| route_binding(&plan, route, places, &applied)).collect();
+    let routes = routes.map(|(route, places)| route_binding(&plan, route, places, &applied, counters)).collect();
     let pools = pool_bindings(&plan, &applied);
-    let upstreams = upstreams(&plan, &pools, &roots, old);
+    let upstreams = upstreams(&plan, &pools, &roots, old, counters);
     let keys = plan.auth.as_ref().map(|auth| Keys::new(auth.keys.iter().map(|key| (key.name.clone(), key.sha256))));
     Snapshot { generation: old.map_or(1, |old| old.generation + 1), plan, routes, pools, upstreams, roots, keys }
 }
@@ -43,7 +61,13 @@ fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<Vec<usize>>) {
     (specs, places)
 }
 
-fn route_binding(plan: &Plan, route: &RoutePlan, places: &[usize], applied: &Applied) -> RouteBinding {
+fn route_binding(
+    plan: &Plan,
+    route: &RoutePlan,
+    places: &[usize],
+    applied: &Applied,
+    counters: Counters<'_>,
+) -> RouteBinding {
     let targets = route.pools.iter().zip(places).filter_map(|((pool, weight), nth)| {
         let bound = applied.pools.get(&plan.pools[*pool].name)?;
         let of_pool = plan.pools[*pool].endpoints.iter().zip(&bound.endpoints);
@@ -56,7 +80,12 @@ fn route_binding(plan: &Plan, route: &RoutePlan, places: &[usize], applied: &App
             among: (!route.among.is_empty()).then(|| among.collect()),
         })
     });
-    RouteBinding { targets: targets.collect(), needs: (route.balance.build)().needs(), series: OnceLock::new() }
+    RouteBinding {
+        targets: targets.collect(),
+        needs: (route.balance.build)().needs(),
+        series: OnceLock::new(),
+        figures: counters.figures.route(&route.name),
+    }
 }
 
 fn pool_spec(pool: &PoolPlan) -> PoolSpec {
@@ -83,13 +112,17 @@ fn upstreams(
     pools: &[PoolBinding],
     roots: &AllRoots,
     old: Option<&Snapshot>,
+    counters: Counters<'_>,
 ) -> HashMap<EndpointId, Arc<Upstream>> {
     let mut upstreams = HashMap::new();
     for (pool, binding) in plan.pools.iter().zip(pools) {
         for (endpoint, id) in pool.endpoints.iter().zip(&binding.endpoints) {
             let known = old.and_then(|old| old.upstreams.get(id)).map(|upstream| upstream.address.clone());
             let known = known.filter(|address| address.is(&endpoint.host, endpoint.port));
-            upstreams.insert(*id, Arc::new(upstream(pool, endpoint, roots, known)));
+            let figures = counters.figures.endpoint(&counters.metrics.figures, &endpoint.spec.name);
+            let mut upstream = upstream(pool, endpoint, roots, known);
+            upstream.figures = figures;
+            upstreams.insert(*id, Arc::new(upstream));
         }
     }
     upstreams
@@ -109,6 +142,8 @@ fn upstream(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots, known: O
         authority: HeaderValue::from_str(&authority).unwrap_or(HeaderValue::from_static("")),
         base_path: endpoint.base_path.clone(),
         headers: own_headers(endpoint),
+        key: xxh3_64(endpoint.spec.identity.as_bytes()),
+        figures: Arc::default(),
         timers: Timers {
             connect: pool.timeouts.connect,
             first_byte: pool.timeouts.first_byte,

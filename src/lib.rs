@@ -15,6 +15,7 @@
 
 pub mod admin;
 pub mod bind;
+pub mod changes;
 pub mod config;
 pub mod dialect;
 pub mod edge;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bind::bind;
+use crate::bind::{Counters, bind};
+use crate::changes::changes;
 use crate::config::{self, AccessLogPlan, EndpointPlan, Plan, PoolPlan, Source};
 use crate::engine::{EngineKind, Limits, Target, TlsTarget};
 use crate::observe::access_log::AccessLog;
@@ -76,12 +77,30 @@ fn engine_kind(written: config::EngineKind) -> EngineKind {
     }
 }
 
-/// Applies a checked plan to a running gateway. Returns the new generation.
+/// Applies a checked plan to a running gateway. Returns the new generation and what changed.
 ///
 /// # Errors
 /// A certificate cannot be used, or the new access log cannot be opened: nothing has changed then.
-pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
+pub fn apply(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
     let _one_at_a_time = gateway.reloading.lock();
+    apply_alone(gateway, plan)
+}
+
+/// Changes the plan in force. Nobody else reloads meanwhile.
+///
+/// # Errors
+/// What `change` or applying says: nothing has changed then.
+pub fn edit<E: From<String>>(gateway: &Gateway, change: impl FnOnce(&mut Plan) -> Result<(), E>) -> Result<u64, E> {
+    let _one_at_a_time = gateway.reloading.lock();
+    let mut plan = gateway.snapshot.load().plan.clone();
+    change(&mut plan)?;
+    plan.warnings.clear();
+    let (generation, changes) = apply_alone(gateway, plan)?;
+    log::info!("generation {generation} is in force: {}", changes.join("; "));
+    Ok(generation)
+}
+
+fn apply_alone(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
     let roots = roots::load(&plan)?;
     gateway.listeners.check(&plan)?;
     let old = gateway.snapshot.load_full();
@@ -97,14 +116,16 @@ pub fn apply(gateway: &Gateway, plan: Plan) -> Result<u64, String> {
         log::warn!("changed listeners take effect at the next start; everything else is applied");
     }
     warn_of(&plan);
+    let changes = changes(&old.plan, &plan);
     gateway.listeners.change(&plan);
     gateway.budget.set_limit(plan.limits.bodies);
-    let fresh = bind(&gateway.herd, plan, roots, Some(&old));
+    let counters = Counters { metrics: &gateway.metrics, figures: &gateway.figures };
+    let fresh = bind(&gateway.herd, plan, roots, Some(&old), counters);
     let generation = fresh.generation;
     gateway.snapshot.store(Arc::new(fresh));
     start_watches(gateway);
     gateway.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-    Ok(generation)
+    Ok((generation, changes))
 }
 
 /// What is allowed, but should be known.
@@ -114,28 +135,66 @@ pub fn warn_of(plan: &Plan) {
     }
 }
 
-type Reread = Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>;
+/// Reads the configuration anew, as often as it is asked.
+pub type Reread = Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>;
+
+/// Where configurations come from.
+pub struct Reloader {
+    /// `None` = there is no file to read again.
+    pub reread: Option<Reread>,
+    /// The modules compiled in.
+    pub modules: Vec<ModuleEntry>,
+}
+
+/// What a reload did.
+pub struct Reloaded {
+    /// The generation in force now.
+    pub generation: u64,
+    /// One line for each change; empty = the file means what was in force.
+    pub changes: Vec<String>,
+    /// What is allowed, but should be known.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file again and applies it. Membership and strategies that were changed at run time are again as the file
+/// says: the changes tell so. Weights, caps and states that an operator set stay.
+///
+/// # Errors
+/// Why the configuration is kept as it was, with file, line and column where it is the file's fault.
+pub fn reload(gateway: &Gateway) -> Result<Reloaded, String> {
+    let applied = read_and_apply(gateway);
+    match &applied {
+        Ok(Reloaded { generation, changes, .. }) if changes.is_empty() => {
+            log::info!("generation {generation} is in force; nothing changed");
+        }
+        Ok(Reloaded { generation, changes, .. }) => {
+            log::info!("generation {generation} is in force: {}", changes.join("; "));
+        }
+        Err(error) => log::error!("the configuration is kept as it was, the new one is broken:\n{error}"),
+    }
+    let ok = applied.is_ok();
+    gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
+    gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
+    applied
+}
+
+fn read_and_apply(gateway: &Gateway) -> Result<Reloaded, String> {
+    let reloader = gateway.reloader.get().ok_or("the process is still starting")?;
+    let reread = reloader.reread.as_ref().ok_or("there is no configuration file to read again")?;
+    let source = reread().map_err(|error| error.to_string())?;
+    let plan = config::load(&source, &reloader.modules).map_err(|errors| config::render(&errors))?;
+    let warnings = plan.warnings.iter().map(|warning| config::render(std::slice::from_ref(warning))).collect();
+    let (generation, changes) = apply(gateway, plan)?;
+    Ok(Reloaded { generation, changes, warnings })
+}
 
 /// Reloads at every SIGHUP. A bad configuration changes nothing and is told in the log.
-pub async fn on_hangup(gateway: Arc<Gateway>, reread: Option<Reread>, modules: Vec<ModuleEntry>) {
+pub async fn on_hangup(gateway: Arc<Gateway>) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => hangups,
         Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
     };
     while hangups.recv().await.is_some() {
-        let Some(reread) = &reread else {
-            log::warn!("SIGHUP: there is no configuration file to read again");
-            continue;
-        };
-        let read = reread().map_err(|error| error.to_string());
-        let plan = read.and_then(|source| config::load(&source, &modules).map_err(|errors| config::render(&errors)));
-        let applied = plan.and_then(|plan| apply(&gateway, plan));
-        match &applied {
-            Ok(generation) => log::info!("generation {generation} is in force"),
-            Err(error) => log::error!("the configuration is kept as it was, the new one is broken:\n{error}"),
-        }
-        let ok = applied.is_ok();
-        gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
-        gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
+        let _ = reload(&gateway); // its outcome is in the log and the metrics
     }
 }

@@ -18,12 +18,12 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::{Service, listening};
 
-use crate::config::{ListenerPlan, Source};
+use crate::config::ListenerPlan;
 use crate::listeners::Listening;
 use crate::proxy::connection::serve_connection;
 use crate::proxy::{Gateway, Proxy};
 use crate::registry::ModuleEntry;
-use crate::reload;
+use crate::reload::{self, Reloader, Reread};
 
 /// Longest drain after SIGTERM.
 const DRAIN_LIMIT: Duration = Duration::from_secs(300);
@@ -33,7 +33,7 @@ pub struct Setup {
     /// The shared state, its first configuration applied.
     pub gateway: Arc<Gateway>,
     /// Where the configuration came from, for SIGHUP; `None` = it cannot be read again.
-    pub source: Option<Box<dyn Fn() -> std::io::Result<Source> + Send + Sync>>,
+    pub source: Option<Reread>,
     /// The modules compiled in.
     pub modules: Vec<ModuleEntry>,
     /// Runs once the listeners are bound.
@@ -92,7 +92,9 @@ impl Service for Main {
         gateway.listeners.watch();
         tokio::spawn(gateway.herd.clone().tick());
         reload::start_watches(&gateway);
-        tokio::spawn(reload::on_hangup(gateway.clone(), setup.source, setup.modules));
+        let reloader = Reloader { reread: setup.source, modules: setup.modules };
+        let _ = gateway.reloader.set(reloader); // once per process
+        tokio::spawn(reload::on_hangup(gateway.clone()));
         drop(snapshot);
         (setup.ready)();
         drain(gateway, shutdown).await;

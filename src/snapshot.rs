@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::Plan;
 use crate::edge::keys::Keys;
+use crate::observe::figures::Figures;
 use crate::observe::handles::RouteSeries;
 use crate::upstream::address::Address;
 use crate::upstream::roots::{AllRoots, PeerRoots};
@@ -42,6 +43,8 @@ pub struct RouteBinding {
     pub needs: Needs,
     /// Its metrics, from its first request on.
     pub series: OnceLock<RouteSeries>,
+    /// What operators count.
+    pub figures: Arc<Figures>,
 }
 
 /// One pool of a route.
@@ -85,7 +88,6 @@ pub struct PoolBinding {
 }
 
 /// How to reach one endpoint.
-#[derive(Debug)]
 pub struct Upstream {
     /// What headers, logs and metrics call it.
     pub name: Arc<str>,
@@ -107,6 +109,10 @@ pub struct Upstream {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Timers.
     pub timers: Timers,
+    /// Its key in the fleet: the hash of its identity. In cookies.
+    pub key: u64,
+    /// What operators count.
+    pub figures: Arc<Figures>,
 }
 
 /// How an https endpoint is believed.

@@ -4,16 +4,17 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{RunArguments, config_path, fail, read_source};
-use crate::bind::bind;
+use crate::bind::{Counters, bind};
 use crate::config::{self, Plan, Source};
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
+use crate::observe::figures::AllFigures;
 use crate::observe::metrics::Metrics;
 use crate::proxy::Gateway;
 use crate::proxy::body::BodyBudget;
@@ -73,16 +74,19 @@ pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, String
     metrics.generation.set(1);
     metrics.reload_ok.set(1.0);
     let budget = BodyBudget::new(plan.limits.bodies);
-    let snapshot = bind(&herd, plan, roots, None);
+    let figures = AllFigures::default();
+    let snapshot = bind(&herd, plan, roots, None, Counters { metrics: &metrics, figures: &figures });
     Ok(Arc::new(Gateway {
         snapshot: ArcSwap::from_pointee(snapshot),
         herd,
         watches: Watches::default(),
         budget,
         metrics,
+        figures,
         log: ArcSwap::from_pointee(log),
         listeners,
         live: Arc::default(),
+        reloader: OnceLock::new(),
         reloading: Mutex::new(()),
     }))
 }

@@ -12,6 +12,7 @@
 //! | [`query`] | model in a query string |
 //! | [`splice`] | another model name in the original bytes |
 //! | [`top`] | single fields of a body, for keys |
+//! | [`stateful`] | ids that an engine made and only it knows |
 //! | [`info`] | all of it together, and the facts for a strategy |
 //! | [`stream`] | answer bytes in passing -> first token, usage; the error event that ends a broken stream |
 //! | `usage` | what an answer's last bytes tell about its cost |
@@ -29,6 +30,7 @@ pub mod multipart;
 pub mod paths;
 pub mod query;
 pub mod splice;
+pub mod stateful;
 pub mod stream;
 mod table;
 pub mod top;

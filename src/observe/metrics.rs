@@ -8,9 +8,13 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::figures::FigureSeries;
+
 /// Every metric, registered once.
 pub struct Metrics {
     registry: Registry,
+    /// What operators count per endpoint.
+    pub figures: FigureSeries,
     /// Requests that ended, by route, endpoint, status class and end code.
     pub requests: IntCounterVec,
     /// Attempts beyond the first, by route and what failed.
@@ -93,6 +97,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(reload_ok.clone()))?;
         Ok(Metrics {
+            figures: FigureSeries::new(&registry)?,
             requests: counter(
                 "arriero_requests_total",
                 "Requests that ended.",

@@ -1,6 +1,7 @@
-//! What is seen from outside: metrics and the access log.
+//! What is seen from outside: metrics, an operator's figures and the access log.
 
 pub mod access_log;
+pub mod figures;
 pub mod handles;
 mod line;
 pub mod metrics;

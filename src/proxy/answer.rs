@@ -16,6 +16,9 @@ use crate::dialect::stream::Tap;
 
 /// Looks at the engine's status line. An answer that says "elsewhere" becomes an error that is retried.
 pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, response: &ResponseHeader) -> Result<()> {
+    if let Some(upstream) = &ctx.upstream {
+        upstream.figures.answered(response.status.as_u16());
+    }
     if response.status.is_informational() {
         return Ok(());
     }

@@ -36,7 +36,7 @@ const H2_STREAMS: usize = 100;
 
 /// Gets a slot and the peer behind it. While it waits, a client that leaves takes its place in the queue along.
 pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let slot = match ctx.first_slot.take() {
+    let mut slot = match ctx.first_slot.take() {
         Some(slot) => slot,
         None => slot(gateway, session, ctx).await?,
     };
@@ -61,6 +61,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         error.set_retry(retry);
         return Err(error.into_up());
     };
+    slot.begin(&upstream.figures);
     set_body(ctx, &slot);
     let timers = upstream.timers;
     let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };

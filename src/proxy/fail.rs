@@ -22,6 +22,9 @@ pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: 
     slot.end(outcome, &Usage::default());
     if again {
         let facts = Arc::make_mut(&mut ctx.facts);
+        if let Some(upstream) = &ctx.upstream {
+            upstream.figures.redispatches.inc();
+        }
         facts.attempt += 1;
         facts.tried.push(endpoint);
         gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();

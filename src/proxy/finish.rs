@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use super::ctx::{Ctx, End};
 use super::{Gateway, clients, shim};
 use crate::observe::access_log::Line;
+use crate::observe::figures::Figures;
 use crate::observe::handles::RouteSeries;
 
 /// The client's `x-request-id` if it is sane, else a new one.
@@ -65,6 +66,9 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
         }
         _ => metrics.requests.with_label_values(&[route, endpoint, class(status), ctx.end.0]).inc(),
     }
+    if let Some(binding) = binding {
+        figure(ctx, &binding.figures, status, usage, total);
+    }
     let Some(series) = series else { return };
     series.queue.observe(ctx.queued.as_secs_f64());
     let Some(first) = ctx.first_token.filter(|_| status < 400) else { return };
@@ -81,6 +85,39 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
     }
     if let Some(prompt) = usage.prompt_tokens {
         model.prompt.inc_by(u64::from(prompt));
+    }
+}
+
+/// What operators count, of the route and of the endpoint that answered.
+fn figure(ctx: &Ctx, route: &Figures, status: u16, usage: &Usage, total: Duration) {
+    route.started.inc();
+    route.answered(status);
+    match ctx.end.0.as_bytes() {
+        [b'C' | b'c', _] => route.client_aborts.inc(),
+        [b'S', b'C'] => route.connect_errors.inc(),
+        [b'S' | b's', b'D'] => {
+            route.server_aborts.inc();
+            route.response_errors.inc();
+        }
+        [b'S' | b's', b'H'] => route.response_errors.inc(),
+        _ => {}
+    }
+    route.redispatches.inc_by(u64::from(ctx.facts.attempt));
+    for figures in [Some(route), ctx.upstream.as_ref().map(|upstream| upstream.figures.as_ref())].into_iter().flatten() {
+        figures.bytes_in.inc_by(ctx.facts.body_bytes);
+        figures.bytes_out.inc_by(ctx.bytes_out);
+        figures.tokens.inc_by(usage.output_tokens.map_or(0, u64::from));
+        figures.queue.add(ctx.queued);
+        figures.total.add(total);
+        if let Some(connect) = ctx.connect {
+            figures.connect.add(connect);
+            if let Some(first) = ctx.first_byte {
+                figures.response.add(first.saturating_sub(ctx.queued + connect));
+            }
+        }
+        if let Some(first) = ctx.first_token {
+            figures.ttft.add(first);
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub mod reply;
 pub mod shim;
 pub mod visit;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -52,7 +52,9 @@ use self::live::Live;
 use crate::dialect::paths::Dialect;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
+use crate::observe::figures::AllFigures;
 use crate::observe::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::upstream::herd::Herd;
 use crate::upstream::watches::Watches;
@@ -69,12 +71,16 @@ pub struct Gateway {
     pub budget: Arc<BodyBudget>,
     /// Metrics.
     pub metrics: Metrics,
+    /// What operators count, by name.
+    pub figures: AllFigures,
     /// Access log.
     pub log: ArcSwap<AccessLog>,
     /// The listeners.
     pub listeners: Listeners,
     /// Requests being served.
     pub live: Arc<Live>,
+    /// Where configurations come from; set at the start.
+    pub reloader: OnceLock<Reloader>,
     /// One reload at a time.
     pub reloading: Mutex<()>,
 }

@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::observe::figures::Figures;
+
 /// The fleet, shared.
 pub struct Herd {
     start: Instant,
@@ -119,7 +121,7 @@ impl Herd {
     }
 
     fn slot(self: &Arc<Self>, grant: Grant) -> Slot {
-        Slot { herd: self.clone(), grant, ended: false }
+        Slot { herd: self.clone(), grant, ended: false, figures: None }
     }
 
     fn wake(self: &Arc<Self>, mut woken: Vec<Woken>) {
@@ -154,12 +156,23 @@ pub struct Slot {
     herd: Arc<Herd>,
     grant: Grant,
     ended: bool,
+    /// Where its end is counted, once it is known where it goes.
+    figures: Option<Arc<Figures>>,
 }
 
 impl Slot {
     /// Where, and why.
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The attempt begins: it, and how it ends, is counted there. Begun again, it is a retry on a new connection.
+    pub fn begin(&mut self, figures: &Arc<Figures>) {
+        if self.figures.is_some() {
+            return figures.retries.inc();
+        }
+        figures.started.inc();
+        self.figures = Some(figures.clone());
     }
 
     /// The first byte of the answer came.
@@ -177,16 +190,23 @@ impl Slot {
 
     /// Gives the slot back.
     pub fn end(mut self, outcome: Outcome, usage: &Usage) {
-        self.ended = true;
+        self.close(outcome, usage);
+    }
+
+    fn close(&mut self, outcome: Outcome, usage: &Usage) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if let Some(figures) = self.figures.take() {
+            figures.ended(outcome);
+        }
         self.herd.finish(&self.grant, outcome, usage);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.ended {
-            self.herd.finish(&self.grant, Outcome::ClientGone, &Usage::default());
-        }
+        self.close(Outcome::ClientGone, &Usage::default());
     }
 }
 
