@@ -14,6 +14,7 @@ use pingora::{ErrorType, Result};
 use super::body::{self, BodyError, BodyLimits};
 use super::ctx::{Ctx, End, Refusal, Travel};
 use super::gate::strict::MAX_TARGET;
+use super::visit::Visit;
 use super::{Gateway, attempt, clients, facts, local, reply, shim};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::fields::Scanner;
@@ -111,8 +112,9 @@ async fn examine(
     if ctx.travel == Travel::Held {
         read_body(gateway, session, ctx, &mut info).await?;
     }
-    facts::name_model(session, ctx, &info)?;
-    let route = facts::find_route(session, ctx, &info)?;
+    facts::name_model(session.req_header(), ctx, &info)?;
+    let listener = Visit::of(session).map_or("", |visit| &visit.listener);
+    let route = facts::find_route(session.req_header(), listener, ctx, &info)?;
     let plan = &snapshot.plan.routes[route];
     ctx.route = Some(route);
     if !clients::may_use(ctx, plan) {
@@ -120,9 +122,9 @@ async fn examine(
     }
     refuse_closed(&info, &plan.allow)?;
     ctx.target = snapshot.routes.get(route).map_or(0, |binding| binding.target_for(fastrand::u64(..)));
-    let mut facts = facts::facts(ctx, session, plan, &info)?;
+    let mut facts = facts::facts(ctx, session.req_header(), plan, &info)?;
     if matches!(info.kind, EndpointKind::Control(_)) {
-        facts.tried = facts::all_but_the_named(session, ctx)?;
+        facts.tried = facts::all_but_the_named(session.req_header(), ctx)?;
     }
     ctx.facts = Arc::new(facts);
     ctx.replayable = info.is_retryable();

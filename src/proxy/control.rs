@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::stream::Tap;
+use crate::upstream::herd::Cuts;
 
 /// What the proxy's filters tell the shim while it is installed: the body of this attempt, and when to give up.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Control {
     gap_ms: AtomicU64,
     total_ms: AtomicU64,
     answer: Mutex<Answer>,
+    /// Tells the running attempt that its endpoint turned down.
+    cut: Mutex<Option<Cuts>>,
 }
 
 /// The answer that is passing through.
@@ -48,6 +51,7 @@ impl Default for Control {
             gap_ms: AtomicU64::new(0),
             total_ms: AtomicU64::new(0),
             answer: Mutex::default(),
+            cut: Mutex::default(),
         }
     }
 }
@@ -56,6 +60,15 @@ impl Control {
     /// The request may take this long in all.
     pub fn set_total(&self, total: Option<Duration>) {
         self.total_ms.store(total.map_or(0, |total| millis(total).max(1)), Ordering::Relaxed);
+    }
+
+    /// The next attempt ends when its endpoint turns down; `None`: it does not.
+    pub fn set_cut(&self, cut: Option<Cuts>) {
+        *self.cut.lock() = cut;
+    }
+
+    pub(super) fn take_cut(&self) -> Option<Cuts> {
+        self.cut.lock().take()
     }
 
     /// The body to send in the next attempt, in up to three parts (the middle one is a replaced model name).

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use arriero_core::{Outcome, RequestFacts, Time, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::Gateway;
 use super::body::Held;
 use super::control::Control;
 use super::live::LiveRequest;
@@ -19,6 +20,9 @@ use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
 use crate::snapshot::{RouteBinding, Snapshot, TargetBinding, Upstream};
 use crate::upstream::herd::Slot;
+
+/// What is known of a request that was not looked at yet.
+static NO_FACTS: LazyLock<Arc<RequestFacts>> = LazyLock::new(Arc::default);
 
 /// One request's memory.
 pub struct Ctx {
@@ -117,6 +121,58 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// For a request that comes now.
+    pub fn new(gateway: &Gateway) -> Ctx {
+        Ctx {
+            snapshot: gateway.snapshot.load_full(),
+            id: String::new(),
+            arrival: gateway.herd.now(),
+            started: Instant::now(),
+            wall: SystemTime::now(),
+            dialect: Dialect::default(),
+            route: None,
+            target: 0,
+            travel: Travel::default(),
+            path: None,
+            model: None,
+            model_is_listed: false,
+            facts: NO_FACTS.clone(),
+            body: Bytes::new(),
+            held: Held::none(&gateway.budget),
+            body_is_broken: false,
+            has_json: false,
+            form: None,
+            model_range: None,
+            model_in_query: None,
+            query: None,
+            client: None,
+            user: None,
+            connected_to: None,
+            reconnected: false,
+            replayable: false,
+            control: Arc::new(Control::default()),
+            shim: None,
+            first_slot: None,
+            slot: None,
+            upstream: None,
+            module: None,
+            why: None,
+            outcome: None,
+            refusal: None,
+            queued: Duration::ZERO,
+            connecting: None,
+            connect: None,
+            first_byte_limit: None,
+            first_byte: None,
+            first_token: None,
+            last_byte: None,
+            told: None,
+            end: End::OK,
+            bytes_out: 0,
+            _live: gateway.live.enter(),
+        }
+    }
+
     /// The route as the fleet knows it.
     pub fn binding(&self) -> Option<&RouteBinding> {
         self.snapshot.routes.get(self.route?)

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arriero_core::{EndpointId, PathClass, RequestFacts, RequestId};
-use pingora::proxy::Session;
+use pingora::http::RequestHeader;
 
 use super::admit::Stop;
 use super::ctx::{Ctx, Refusal};
 use super::keys;
-use super::visit::Visit;
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::info::RequestInfo;
@@ -20,8 +19,8 @@ use crate::dialect::query;
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
 /// The model that the request names, in its body or its query, and where it stands.
-pub(super) fn name_model(session: &Session, ctx: &mut Ctx, info: &RequestInfo) -> Result<(), Stop> {
-    let in_query = session.req_header().uri.query().map(query::model).transpose();
+pub(super) fn name_model(head: &RequestHeader, ctx: &mut Ctx, info: &RequestInfo) -> Result<(), Stop> {
+    let in_query = head.uri.query().map(query::model).transpose();
     let in_query = in_query.map_err(|error| Refusal::new(ErrorKind::from(&error), error.to_string()))?.flatten();
     let asked = query::agreed(info.model(), in_query.as_ref().map(|token| token.name.as_str()));
     let asked = asked.map_err(|error| Refusal::new(ErrorKind::from(&error), error.to_string()))?;
@@ -31,11 +30,9 @@ pub(super) fn name_model(session: &Session, ctx: &mut Ctx, info: &RequestInfo) -
     Ok(())
 }
 
-/// The first route that matches.
-pub(super) fn find_route(session: &Session, ctx: &Ctx, info: &RequestInfo) -> Result<usize, Stop> {
-    let headers = &session.req_header().headers;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let listener = Visit::of(session).map_or("", |visit| &visit.listener);
+/// The first route that matches what the listener of this name heard.
+pub(super) fn find_route(head: &RequestHeader, listener: &str, ctx: &Ctx, info: &RequestInfo) -> Result<usize, Stop> {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let routes = &ctx.snapshot.plan.routes;
     // A route may supply the model that the body lacks: it is then matched by that model.
     let matches = |route: &RoutePlan| {
@@ -58,7 +55,7 @@ fn missing_model() -> Refusal {
 /// What a strategy may know, the route's alias and default applied.
 pub(super) fn facts(
     ctx: &mut Ctx,
-    session: &Session,
+    head: &RequestHeader,
     plan: &RoutePlan,
     info: &RequestInfo,
 ) -> Result<RequestFacts, Stop> {
@@ -71,7 +68,6 @@ pub(super) fn facts(
         return Err(missing_model().into());
     }
     let wanted = ctx.model.clone().map(|model| plan.aliases.get(model.as_ref()).cloned().unwrap_or(model));
-    let head = session.req_header();
     if let Some(binding) = ctx.binding() {
         facts.hash_key = keys::hash_key(&binding.needs.keys, head, ctx, wanted.as_deref());
         if binding.needs.session {
@@ -85,7 +81,7 @@ pub(super) fn facts(
     facts.route = plan.name.clone();
     facts.body_bytes = ctx.body.len() as u64;
     facts.uncapped = !plan.caps;
-    facts.explain = ctx.snapshot.plan.headers.reason || session.get_header("x-arriero-explain").is_some();
+    facts.explain = ctx.snapshot.plan.headers.reason || head.headers.contains_key("x-arriero-explain");
     if info.dialect == Dialect::Anthropic {
         facts.path_class = PathClass::Anthropic;
     }
@@ -93,8 +89,8 @@ pub(super) fn facts(
 }
 
 /// A control request may name its engine by `x-arriero-endpoint`: all others are then left out.
-pub(super) fn all_but_the_named(session: &Session, ctx: &Ctx) -> Result<Vec<EndpointId>, Stop> {
-    let Some(name) = session.get_header("x-arriero-endpoint") else { return Ok(Vec::new()) };
+pub(super) fn all_but_the_named(head: &RequestHeader, ctx: &Ctx) -> Result<Vec<EndpointId>, Stop> {
+    let Some(name) = head.headers.get("x-arriero-endpoint") else { return Ok(Vec::new()) };
     let snapshot = &ctx.snapshot;
     let ids = ctx.target().and_then(|target| snapshot.pools.get(target.place)).map_or(&[][..], |pool| &pool.endpoints);
     let is_named = |id: &EndpointId| snapshot.upstreams.get(id).is_some_and(|is| is.name.as_bytes() == name.as_bytes());

@@ -70,7 +70,8 @@ pub fn proxying(
     let started = has_answer(session);
     let timed_out = *error.etype() == shim::DEADLINE;
     let total_over = *error.etype() == shim::TOTAL;
-    let ours = *error.esource() == ErrorSource::Downstream && !timed_out;
+    let cut = *error.etype() == shim::CUT;
+    let ours = *error.esource() == ErrorSource::Downstream && !timed_out && !cut;
     let outcome = match () {
         () if total_over => Outcome::Rejected,
         () if ours => Outcome::ClientGone,
@@ -185,7 +186,7 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
 /// The last word to the client: an error reply if nothing was sent yet; else the error event of its stream; else the
 /// connection is cut, so that a truncated answer is not taken for a whole one.
 pub async fn answer(session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-    let by_limit = *error.etype() == shim::DEADLINE || *error.etype() == shim::TOTAL;
+    let by_limit = [shim::DEADLINE, shim::TOTAL, shim::CUT].contains(error.etype());
     let gone = *error.esource() == ErrorSource::Downstream && !by_limit;
     if gone && ctx.refusal.is_none() {
         if ctx.end == End::OK {

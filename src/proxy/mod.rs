@@ -29,11 +29,11 @@ pub mod reply;
 pub mod shim;
 pub mod visit;
 
-use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use arriero_core::{EndpointId, RequestFacts};
+use arriero_core::EndpointId;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -43,13 +43,10 @@ use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use tokio::time::Instant;
 
-use self::body::{BodyBudget, Held};
-use self::control::Control;
-use self::ctx::{Ctx, End, Travel};
+use self::body::BodyBudget;
+use self::ctx::Ctx;
 use self::live::Live;
-use crate::dialect::paths::Dialect;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::figures::AllFigures;
@@ -97,9 +94,6 @@ impl Gateway {
     }
 }
 
-/// What is known of a request that was not looked at yet.
-static NO_FACTS: LazyLock<Arc<RequestFacts>> = LazyLock::new(Arc::default);
-
 /// The gateway as Pingora sees it.
 #[derive(Clone)]
 pub struct Proxy(pub Arc<Gateway>);
@@ -109,55 +103,7 @@ impl ProxyHttp for Proxy {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        let gateway = &self.0;
-        Ctx {
-            snapshot: gateway.snapshot.load_full(),
-            id: String::new(),
-            arrival: gateway.herd.now(),
-            started: Instant::now(),
-            wall: SystemTime::now(),
-            dialect: Dialect::default(),
-            route: None,
-            target: 0,
-            travel: Travel::default(),
-            path: None,
-            model: None,
-            model_is_listed: false,
-            facts: NO_FACTS.clone(),
-            body: Bytes::new(),
-            held: Held::none(&gateway.budget),
-            body_is_broken: false,
-            has_json: false,
-            form: None,
-            model_range: None,
-            model_in_query: None,
-            query: None,
-            client: None,
-            user: None,
-            connected_to: None,
-            reconnected: false,
-            replayable: false,
-            control: Arc::new(Control::default()),
-            shim: None,
-            first_slot: None,
-            slot: None,
-            upstream: None,
-            module: None,
-            why: None,
-            outcome: None,
-            refusal: None,
-            queued: Duration::ZERO,
-            connecting: None,
-            connect: None,
-            first_byte_limit: None,
-            first_byte: None,
-            first_token: None,
-            last_byte: None,
-            told: None,
-            end: End::OK,
-            bytes_out: 0,
-            _live: gateway.live.enter(),
-        }
+        Ctx::new(&self.0)
     }
 
     /// None: compression would hold streams back.

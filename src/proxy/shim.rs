@@ -27,12 +27,16 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, Sleep};
 
 use super::control::Control;
+use crate::upstream::herd::Cuts;
 
 /// The error type of an attempt that ran out of time.
 pub const DEADLINE: ErrorType = ErrorType::Custom("AttemptDeadline");
 
 /// The error type of a request whose own total time ran out: nobody's fault but the limit's.
 pub const TOTAL: ErrorType = ErrorType::Custom("TotalTime");
+
+/// The error type of an attempt whose endpoint turned down while it ran.
+pub const CUT: ErrorType = ErrorType::Custom("EndpointDown");
 
 /// Where the real session returns to when the shim is dropped.
 pub type Slot = Arc<Mutex<Option<ServerSession>>>;
@@ -44,6 +48,7 @@ pub struct Shim {
     control: Arc<Control>,
     parts: [Bytes; 3],
     timer: Option<Pin<Box<Sleep>>>,
+    cut: Option<Cuts>,
 }
 
 /// Puts the shim in the place of `session`, whose body was read whole.
@@ -51,7 +56,7 @@ pub fn install(session: &mut ServerSession, control: Arc<Control>) -> Slot {
     let slot = Slot::default();
     let inner = std::mem::replace(session, ServerSession::new_custom(Box::new(())));
     let parts = control.parts.lock().clone();
-    let shim = Shim { inner: Some(inner), slot: slot.clone(), control, parts, timer: None };
+    let shim = Shim { inner: Some(inner), slot: slot.clone(), control, parts, timer: None, cut: None };
     *session = ServerSession::new_custom(Box::new(shim));
     slot
 }
@@ -105,6 +110,9 @@ impl Shim {
                 biased;
                 left = inner.read_body_or_idle(true) => return left,
                 () = timer.as_mut() => {}
+                () = turned_down(&mut self.cut) => {
+                    return Err(Error::explain(CUT, "the endpoint turned down"));
+                }
             }
             if self.control.give_up_at() <= Instant::now() {
                 self.control.clear();
@@ -117,9 +125,20 @@ impl Shim {
     }
 }
 
+/// Waits for the endpoint to turn down; for ever where nobody wants to know.
+async fn turned_down(cut: &mut Option<Cuts>) {
+    if let Some(cuts) = cut
+        && cuts.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
 #[async_trait]
 impl CustomSession for Shim {
     fn enable_retry_buffering(&mut self) {
+        self.cut = self.control.take_cut();
         self.parts = self.control.parts.lock().clone(); // once per attempt: replay from the first byte
     }
     fn get_retry_buffer(&self) -> Option<Bytes> {

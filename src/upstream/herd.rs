@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arriero_core::{
-    Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
+    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
 };
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::observe::figures::Figures;
@@ -22,7 +22,12 @@ pub struct Herd {
     inner: Mutex<Inner>,
     /// The next deadline came nearer: the ticker looks again.
     nearer: Notify,
+    /// How often each endpoint turned down, for those who want to be told.
+    cuts: Mutex<HashMap<EndpointId, watch::Sender<u64>>>,
 }
+
+/// Changes when an endpoint turns down.
+pub type Cuts = watch::Receiver<u64>;
 
 struct Inner {
     fleet: Fleet,
@@ -50,7 +55,7 @@ impl Herd {
     /// An empty fleet; `seed` feeds the strategies' generators.
     pub fn new(seed: u64) -> Arc<Herd> {
         let inner = Inner { fleet: Fleet::new(seed), ticks_at: Time::ZERO, waiting: HashMap::new() };
-        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), nearer: Notify::new() })
+        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), nearer: Notify::new(), cuts: Mutex::default() })
     }
 
     /// Now, on the fleet's clock.
@@ -112,6 +117,25 @@ impl Herd {
             }
             self.change(|fleet, now| ((), fleet.tick(now)));
         }
+    }
+
+    /// Tells when the endpoint turns down.
+    pub fn cuts(&self, endpoint: EndpointId) -> Cuts {
+        self.cuts.lock().entry(endpoint).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    /// Ends what runs at these endpoints, where it wants to be ended.
+    fn cut(&self, turned: &[EndpointId]) {
+        if turned.is_empty() {
+            return;
+        }
+        let mut cuts = self.cuts.lock();
+        cuts.retain(|id, sender| {
+            if turned.contains(id) {
+                sender.send_modify(|times| *times += 1);
+            }
+            sender.receiver_count() > 0
+        });
     }
 
     fn look_again_if_nearer(&self, inner: &Inner) {
