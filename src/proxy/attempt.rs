@@ -131,7 +131,7 @@ pub async fn slot(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
 }
 
 /// Another pool of the route may do better.
-fn is_of_this_pool(reason: &Reason) -> bool {
+pub(super) fn is_of_this_pool(reason: &Reason) -> bool {
     matches!(reason, Reason::NoneReady { .. } | Reason::UnknownModel | Reason::Unsupported | Reason::AllTried)
 }
 
