@@ -20,6 +20,7 @@ pub mod config;
 pub mod dialect;
 pub mod edge;
 pub mod engine;
+pub mod history;
 pub mod listeners;
 pub mod observe;
 pub mod proxy;

@@ -3,6 +3,7 @@
 //! What can fail (reading, parsing, checking) fails before anything changes. Applying itself cannot fail: the fleet
 //! takes pools and strategies by identity under one lock, then one pointer is swapped.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bind::{Counters, bind};
 use crate::changes::changes;
-use crate::config::{self, AccessLogPlan, EndpointPlan, Plan, PoolPlan, Source};
+use crate::config::{self, AccessLogPlan, Diagnostic, EndpointPlan, Plan, PoolPlan, Source};
 use crate::engine::{EngineKind, Limits, Target, TlsTarget};
 use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
@@ -77,30 +78,30 @@ fn engine_kind(written: config::EngineKind) -> EngineKind {
     }
 }
 
-/// Applies a checked plan to a running gateway. Returns the new generation and what changed.
-///
-/// # Errors
-/// A certificate cannot be used, or the new access log cannot be opened: nothing has changed then.
-pub fn apply(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
-    let _one_at_a_time = gateway.reloading.lock();
-    apply_alone(gateway, plan)
-}
-
-/// Changes the plan in force. Nobody else reloads meanwhile.
+/// Changes the plan in force: `change` gets it with its generation. Nobody else reloads meanwhile.
 ///
 /// # Errors
 /// What `change` or applying says: nothing has changed then.
-pub fn edit<E: From<String>>(gateway: &Gateway, change: impl FnOnce(&mut Plan) -> Result<(), E>) -> Result<u64, E> {
+pub fn edit<E: From<String>>(
+    gateway: &Gateway,
+    change: impl FnOnce(&mut Plan, u64) -> Result<(), E>,
+) -> Result<(u64, Vec<String>), E> {
     let _one_at_a_time = gateway.reloading.lock();
-    let mut plan = gateway.snapshot.load().plan.clone();
-    change(&mut plan)?;
+    let snapshot = gateway.snapshot.load_full();
+    let mut plan = snapshot.plan.clone();
+    change(&mut plan, snapshot.generation)?;
     plan.warnings.clear();
-    let (generation, changes) = apply_alone(gateway, plan)?;
-    log::info!("generation {generation} is in force: {}", changes.join("; "));
-    Ok(generation)
+    let (generation, changes) = apply(gateway, plan)?;
+    gateway.history.lock().edited(&changes);
+    log::info!("generation {generation} is in force, by the admin API: {}", changes.join("; "));
+    Ok((generation, changes))
 }
 
-fn apply_alone(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
+/// Applies a checked plan to a running gateway, under its lock. Returns the new generation and what changed.
+///
+/// # Errors
+/// A certificate cannot be used, or the new access log cannot be opened: nothing has changed then.
+fn apply(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
     let roots = roots::load(&plan)?;
     gateway.listeners.check(&plan)?;
     let old = gateway.snapshot.load_full();
@@ -153,16 +154,46 @@ pub struct Reloaded {
     /// One line for each change; empty = the file means what was in force.
     pub changes: Vec<String>,
     /// What is allowed, but should be known.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Diagnostic>,
 }
 
-/// Reads the file again and applies it. Membership and strategies that were changed at run time are again as the file
-/// says: the changes tell so. Weights, caps and states that an operator set stay.
+/// Why a reload changed nothing.
+#[derive(Debug)]
+pub enum Refused {
+    /// Another generation is in force than the one that it was asked for: this one.
+    Stale(u64),
+    /// There is nothing to read.
+    NoFile(String),
+    /// The file has mistakes: all of them.
+    Broken(Vec<Diagnostic>),
+    /// A file or a certificate cannot be used.
+    Failed(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Stale(found) => write!(out, "generation {found} is in force"),
+            Refused::NoFile(words) | Refused::Failed(words) => out.write_str(words),
+            Refused::Broken(findings) => out.write_str(&config::render(findings)),
+        }
+    }
+}
+
+/// Reads the file again and applies it. Membership and balance that were changed at run time are again as the file says:
+/// the changes tell so. Weights, caps and states that an operator set stay.
 ///
 /// # Errors
-/// Why the configuration is kept as it was, with file, line and column where it is the file's fault.
-pub fn reload(gateway: &Gateway) -> Result<Reloaded, String> {
-    let applied = read_and_apply(gateway);
+/// Why the configuration is kept as it was.
+pub fn reload(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
+    let applied = read_and_apply(gateway, expected);
+    if !matches!(applied, Err(Refused::Stale(_))) {
+        let error = applied.as_ref().err().map(ToString::to_string);
+        gateway.history.lock().reloaded(error.as_deref());
+        let ok = applied.is_ok();
+        gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
+        gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
+    }
     match &applied {
         Ok(Reloaded { generation, changes, .. }) if changes.is_empty() => {
             log::info!("generation {generation} is in force; nothing changed");
@@ -172,19 +203,22 @@ pub fn reload(gateway: &Gateway) -> Result<Reloaded, String> {
         }
         Err(error) => log::error!("the configuration is kept as it was, the new one is broken:\n{error}"),
     }
-    let ok = applied.is_ok();
-    gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
-    gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
     applied
 }
 
-fn read_and_apply(gateway: &Gateway) -> Result<Reloaded, String> {
-    let reloader = gateway.reloader.get().ok_or("the process is still starting")?;
-    let reread = reloader.reread.as_ref().ok_or("there is no configuration file to read again")?;
-    let source = reread().map_err(|error| error.to_string())?;
-    let plan = config::load(&source, &reloader.modules).map_err(|errors| config::render(&errors))?;
-    let warnings = plan.warnings.iter().map(|warning| config::render(std::slice::from_ref(warning))).collect();
-    let (generation, changes) = apply(gateway, plan)?;
+fn read_and_apply(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
+    let _one_at_a_time = gateway.reloading.lock();
+    let in_force = gateway.snapshot.load().generation;
+    if expected.is_some_and(|expected| expected != in_force) {
+        return Err(Refused::Stale(in_force));
+    }
+    let no_file = |words: &str| Refused::NoFile(words.to_owned());
+    let reloader = gateway.reloader.get().ok_or_else(|| no_file("the process is still starting"))?;
+    let reread = reloader.reread.as_ref().ok_or_else(|| no_file("there is no configuration file to read again"))?;
+    let source = reread().map_err(|error| Refused::Failed(error.to_string()))?;
+    let plan = config::load(&source, &reloader.modules).map_err(Refused::Broken)?;
+    let warnings = plan.warnings.clone();
+    let (generation, changes) = apply(gateway, plan).map_err(Refused::Failed)?;
     Ok(Reloaded { generation, changes, warnings })
 }
 
@@ -195,6 +229,6 @@ pub async fn on_hangup(gateway: Arc<Gateway>) {
         Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
     };
     while hangups.recv().await.is_some() {
-        let _ = reload(&gateway); // its outcome is in the log and the metrics
+        let _ = reload(&gateway, None); // its outcome is in the log and the metrics
     }
 }

@@ -8,8 +8,10 @@
 
 pub mod control;
 mod explained;
+mod gateway;
 mod order;
 mod report;
 mod stat;
 
 pub use control::{Control, ControlError};
+pub use gateway::Steering;

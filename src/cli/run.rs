@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::{RunArguments, config_path, fail, read_source};
 use crate::bind::{Counters, bind};
 use crate::config::{self, Plan, Source};
+use crate::history::History;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::figures::AllFigures;
@@ -87,6 +88,7 @@ pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, String
         listeners,
         live: Arc::default(),
         reloader: OnceLock::new(),
+        history: Mutex::new(History::begin(None)),
         reloading: Mutex::new(()),
     }))
 }

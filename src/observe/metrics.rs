@@ -4,10 +4,11 @@
 //! other name counts as `other`), end codes are a fixed set.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use super::endpoint_gauges::EndpointGauges;
 use super::figures::FigureSeries;
 
 /// Every metric, registered once.
@@ -15,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// What operators count per endpoint.
     pub figures: FigureSeries,
+    /// How endpoints stand.
+    pub of_endpoints: EndpointGauges,
     /// Requests that ended, by route, endpoint, status class and end code.
     pub requests: IntCounterVec,
     /// Attempts beyond the first, by route and what failed.
@@ -29,18 +32,12 @@ pub struct Metrics {
     pub tpot: HistogramVec,
     /// Seconds from arrival to the last byte, by route and model.
     pub e2e: HistogramVec,
-    /// Requests of ours that hold a slot, by endpoint.
-    pub in_flight: IntGaugeVec,
-    /// 1 if the endpoint takes work, by endpoint.
-    pub up: IntGaugeVec,
     /// Requests in the queue, by pool.
     pub queued: IntGaugeVec,
     /// Open connections of clients, by listener.
     pub connections: IntGaugeVec,
     /// Connections beyond a listener's limit, by listener.
     pub connections_refused: IntCounterVec,
-    /// Share of the KV cache in use as the engine reported it, by endpoint.
-    pub kv_used: GaugeVec,
     /// Bytes of request bodies held in memory.
     pub body_bytes: IntGauge,
     /// The configuration generation that new requests see.
@@ -86,11 +83,6 @@ impl Metrics {
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
-        let kv_used = GaugeVec::new(
-            Opts::new("arriero_endpoint_kv_used_ratio", "Share of the KV cache in use, as the engine reported it."),
-            &["endpoint"],
-        )?;
-        registry.register(Box::new(kv_used.clone()))?;
         let reload_ok = Gauge::new(
             "arriero_config_last_reload_successful",
             "1 if the last reload was applied, 0 if the old configuration was kept.",
@@ -98,6 +90,7 @@ impl Metrics {
         registry.register(Box::new(reload_ok.clone()))?;
         Ok(Metrics {
             figures: FigureSeries::new(&registry)?,
+            of_endpoints: EndpointGauges::new(&registry)?,
             requests: counter(
                 "arriero_requests_total",
                 "Requests that ended.",
@@ -133,8 +126,6 @@ impl Metrics {
                 &["route", "model"],
                 TOTAL_SECONDS,
             )?,
-            in_flight: gauges("arriero_endpoint_in_flight", "Requests of ours that hold a slot.", "endpoint")?,
-            up: gauges("arriero_endpoint_up", "1 if the endpoint takes work.", "endpoint")?,
             queued: gauges("arriero_pool_queued", "Requests in the pool's queue.", "pool")?,
             connections: gauges("arriero_connections", "Open connections of clients.", "listener")?,
             connections_refused: counter(
@@ -142,7 +133,6 @@ impl Metrics {
                 "Connections beyond a listener's limit.",
                 &["listener"],
             )?,
-            kv_used,
             body_bytes: gauge("arriero_body_buffer_bytes", "Request bodies held in memory.")?,
             log_dropped: gauge(
                 "arriero_access_log_dropped_lines",

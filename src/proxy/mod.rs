@@ -8,6 +8,7 @@
 //! | slot, queue, peer, the engine's request | [`attempt`], [`shim`], [`control`] |
 //! | the answer in passing | [`answer`] |
 //! | failures, retries, last words | [`fail`] |
+//! | what would become of a request | [`explain`] |
 //! | accounts: slot, metrics, log line | [`finish`] |
 
 pub mod admit;
@@ -19,6 +20,7 @@ pub mod connection;
 pub mod control;
 pub mod ctx;
 pub mod facts;
+pub mod explain;
 pub mod fail;
 pub mod finish;
 pub mod gate;
@@ -47,6 +49,7 @@ use pingora::{Error, Result};
 use self::body::BodyBudget;
 use self::ctx::Ctx;
 use self::live::Live;
+use crate::history::History;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::figures::AllFigures;
@@ -78,6 +81,8 @@ pub struct Gateway {
     pub live: Arc<Live>,
     /// Where configurations come from; set at the start.
     pub reloader: OnceLock<Reloader>,
+    /// How the running configuration came about.
+    pub history: Mutex<History>,
     /// One reload at a time.
     pub reloading: Mutex<()>,
 }
