@@ -2,14 +2,35 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `control.rs` | the trait behind which the proxy is, its errors |
+//! | `control.rs` | the trait behind which the proxy is, and its errors |
 //! | `report.rs`, `explained.rs`, `stat.rs` | what is told |
 //! | `order.rs` | what is asked for |
+//! | `reads.rs`, `changes.rs`, `reply.rs` | handlers; JSON both ways |
+//! | `router.rs` | the routes and the OpenAPI document |
+//! | `guard.rs` | token, and pages of other sites |
+//! | `bind.rs`, `serve.rs` | listening |
+//! | `page.rs`, `page.html` | the status page |
 
+mod bind;
+mod changes;
 pub mod control;
 mod explained;
+mod guard;
 mod order;
+mod page;
+mod reads;
+mod reply;
 mod report;
+mod router;
+mod serve;
 mod stat;
+#[cfg(test)]
+mod tests;
 
+pub use bind::{AdminBind, AdminListener, SocketFile};
 pub use control::{Control, ControlError};
+pub use guard::Token;
+pub use reply::{ErrorBody, ErrorWords};
+pub use router::document;
+pub use serve::{serve, serve_on};
+pub use stat::csv;
