@@ -123,3 +123,108 @@ pub struct StatRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
 }
+
+/// The columns of the CSV form: HAProxy's first 62 at their places, so that scripts which count columns find theirs,
+/// then our own. What we do not have stays empty.
+pub(super) const COLUMNS: [&str; 64] = [
+    "pxname",
+    "svname",
+    "qcur",
+    "qmax",
+    "scur",
+    "smax",
+    "slim",
+    "stot",
+    "bin",
+    "bout",
+    "dreq",
+    "dresp",
+    "ereq",
+    "econ",
+    "eresp",
+    "wretr",
+    "wredis",
+    "status",
+    "weight",
+    "act",
+    "bck",
+    "chkfail",
+    "chkdown",
+    "lastchg",
+    "downtime",
+    "qlimit",
+    "pid",
+    "iid",
+    "sid",
+    "throttle",
+    "lbtot",
+    "tracked",
+    "type",
+    "rate",
+    "rate_lim",
+    "rate_max",
+    "check_status",
+    "check_code",
+    "check_duration",
+    "hrsp_1xx",
+    "hrsp_2xx",
+    "hrsp_3xx",
+    "hrsp_4xx",
+    "hrsp_5xx",
+    "hrsp_other",
+    "hanafail",
+    "req_rate",
+    "req_rate_max",
+    "req_tot",
+    "cli_abrt",
+    "srv_abrt",
+    "comp_in",
+    "comp_out",
+    "comp_byp",
+    "comp_rsp",
+    "lastsess",
+    "last_chk",
+    "last_agt",
+    "qtime",
+    "ctime",
+    "rtime",
+    "ttime",
+    "ttft",
+    "tokens",
+];
+
+/// The rows as CSV: a first line `# pxname,svname,...`, each line ends with a comma, an empty line at the end.
+pub fn csv(rows: &[StatRow]) -> String {
+    let mut text = format!("# {},\n", COLUMNS.join(","));
+    for row in rows {
+        let fields = serde_json::to_value(row).unwrap_or_default();
+        for column in COLUMNS {
+            match (column, fields.get(column)) {
+                ("type", _) => text += row.kind(),
+                (_, Some(serde_json::Value::String(word))) => text += &quoted(word),
+                (_, Some(number)) => text += &number.to_string(),
+                (_, None) => {}
+            }
+            text.push(',');
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+    text
+}
+
+impl StatRow {
+    /// HAProxy's number of the row's kind: 0 = frontend, 1 = the pool's sum, 2 = endpoint.
+    fn kind(&self) -> &'static str {
+        match self.svname.as_str() {
+            "FRONTEND" => "0",
+            "BACKEND" => "1",
+            _ => "2",
+        }
+    }
+}
+
+/// Quoted only where it must be: with a comma, a quote or a line's end in it; quotes inside are doubled.
+fn quoted(word: &str) -> String {
+    if word.contains([',', '"', '\r', '\n']) { format!("\"{}\"", word.replace('"', "\"\"")) } else { word.to_owned() }
+}

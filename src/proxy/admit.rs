@@ -122,7 +122,7 @@ async fn examine(
     }
     refuse_closed(&info, &plan.allow)?;
     ctx.target = snapshot.routes.get(route).map_or(0, |binding| binding.target_for(fastrand::u64(..)));
-    let mut facts = facts::facts(ctx, session.req_header(), plan, &info)?;
+    let mut facts = facts::facts(gateway, ctx, session.req_header(), plan, &info)?;
     if matches!(info.kind, EndpointKind::Control(_)) {
         facts.tried = facts::all_but_the_named(session.req_header(), ctx)?;
     }

@@ -11,7 +11,9 @@ use pingora::{Error, ErrorType, Result};
 
 use super::control::Answer;
 use super::ctx::{Ctx, End, Travel};
-use super::{Gateway, fail};
+use super::visit::Visit;
+use super::{Gateway, fail, pins};
+use crate::dialect::stateful;
 use crate::dialect::stream::Tap;
 
 /// Looks at the engine's status line. An answer that says "elsewhere" becomes an error that is retried.
@@ -24,7 +26,7 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
     }
     let outcome = match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Outcome::Busy,
-        StatusCode::BAD_GATEWAY => Outcome::UpstreamError,
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::UpstreamError,
         status if status.is_server_error() => {
             ctx.outcome = Some(Outcome::UpstreamError);
             return Ok(());
@@ -36,16 +38,32 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
         }
         _ => return Ok(()),
     };
+    let status = response.status.as_u16();
+    // the engine may have worked on what it gave up late: only what can be done twice is done again
+    let harmless = ctx.replayable || response.status != StatusCode::GATEWAY_TIMEOUT;
     if ctx.travel == Travel::Held
+        && harmless
+        && ctx.retry_on().status(status)
         && ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
-        && fail::retry(gateway, session, ctx, outcome, "status")
+        && fail::retry(gateway, session, ctx, outcome, cause_of(status))
     {
-        let mut error = Error::explain(ErrorType::HTTPStatus(response.status.as_u16()), "tried elsewhere");
+        let mut error = Error::explain(ErrorType::HTTPStatus(status), "tried elsewhere");
         error.set_retry(true);
         return Err(error.into_up());
     }
     ctx.outcome = Some(outcome); // the last attempt: the engine's own words go to the client
     Ok(())
+}
+
+/// A status as the label of the retry metric.
+fn cause_of(status: u16) -> &'static str {
+    match status {
+        429 => "429",
+        502 => "502",
+        503 => "503",
+        504 => "504",
+        _ => "status",
+    }
 }
 
 /// Adds our headers and sets the tap on what follows.
@@ -64,6 +82,12 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
         engine: ctx.upstream.as_ref().map(|upstream| upstream.name.clone()),
         broke: None,
     };
+    let path = ctx.path.as_deref().unwrap_or(session.req_header().uri.path());
+    if response.status.is_success() && stateful::makes_ids(path) {
+        ctx.answer_head = Some(Vec::new());
+    }
+    let by_tls = Visit::of(session).is_some_and(|visit| visit.by_tls);
+    pins::set_cookie(session.req_header(), by_tls, ctx, response)?;
     response.insert_header("x-request-id", ctx.id.as_str())?;
     let switches = &ctx.snapshot.plan.headers;
     if switches.endpoint
@@ -98,9 +122,10 @@ fn ascii(text: &str) -> String {
 }
 
 /// One piece of the answer's body, as the engine sent it.
-pub fn piece(ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
+pub fn piece(gateway: &Arc<Gateway>, ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
     if let Some(bytes) = body.filter(|bytes| !bytes.is_empty()) {
         ctx.bytes_out += bytes.len() as u64;
+        pins::learn_id(gateway, ctx, bytes);
         if ctx.first_byte.is_none() {
             ctx.first_byte = Some(ctx.started.elapsed());
             let gap = ctx.upstream.as_ref().and_then(|upstream| upstream.timers.between_chunks);

@@ -16,6 +16,7 @@ use super::ctx::{Ctx, End, Refusal, Travel};
 use super::shim::TOTAL;
 use super::visit::Visit;
 use super::{Gateway, fail};
+use crate::config::Reuse;
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::splice::{insert, splice};
 use crate::dialect::{multipart, query};
@@ -51,8 +52,9 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         let name = upstream.name.clone();
         ctx.slot = Some(slot);
         ctx.upstream = Some(upstream);
-        let retry = fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
+        let retry = ctx.retry_on().connect && fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
         if !retry {
+            fail::end_attempt(ctx, Outcome::ConnectFailed);
             ctx.end = End::CONNECT;
             ctx.refusal =
                 Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));
@@ -75,7 +77,16 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         Travel::Grpc => ctx.first_byte_limit.zip(timers.between_chunks).map(|(first, gap)| first.max(gap)),
         Travel::WebSocket => Some(SOCKET_PAUSE),
     };
-    peer.group_key = if ctx.reconnected { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
+    let pool = ctx.pool_plan();
+    let fresh = ctx.reconnected
+        || match pool.map(|pool| pool.reuse).unwrap_or_default() {
+            Reuse::Always => false,
+            Reuse::Safe => !ctx.replayable, // what cannot be sent twice does not meet a connection that just closes
+            Reuse::Never => true,
+        };
+    peer.group_key = if fresh { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
+    let cut = pool.is_some_and(|pool| pool.cut_on_down).then(|| gateway.herd.cuts(slot.grant().endpoint));
+    ctx.control.set_cut(cut);
     ctx.connected_to = Some(address);
     ctx.upstream = Some(upstream);
     ctx.slot = Some(slot);

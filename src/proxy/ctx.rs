@@ -13,8 +13,9 @@ use super::Gateway;
 use super::body::Held;
 use super::control::Control;
 use super::live::LiveRequest;
+use super::pins::AnswerHead;
 use super::shim;
-use crate::config::PoolPlan;
+use crate::config::{PoolPlan, RetryOn};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
@@ -110,6 +111,10 @@ pub struct Ctx {
     pub first_token: Option<Duration>,
     /// Arrival to last byte.
     pub last_byte: Option<Duration>,
+    /// The beginning of an answer whose id is still to be found.
+    pub answer_head: AnswerHead,
+    /// An attempt had no first byte in time, and the request was tried elsewhere: once is enough.
+    pub was_late: bool,
     /// What the whole answer cost.
     pub told: Option<Usage>,
     /// Two letters.
@@ -166,6 +171,8 @@ impl Ctx {
             first_byte: None,
             first_token: None,
             last_byte: None,
+            answer_head: None,
+            was_late: false,
             told: None,
             end: End::OK,
             bytes_out: 0,
@@ -186,6 +193,11 @@ impl Ctx {
     /// The plan of that pool.
     pub fn pool_plan(&self) -> Option<&PoolPlan> {
         self.snapshot.plan.pools.get(self.target()?.place)
+    }
+
+    /// After what the request's pool tries again.
+    pub fn retry_on(&self) -> RetryOn {
+        self.pool_plan().map_or(RetryOn::default(), |pool| pool.retry.on)
     }
 
     /// What the answer cost, as far as it said so far.

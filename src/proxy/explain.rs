@@ -32,7 +32,7 @@ pub fn explain(gateway: &Arc<Gateway>, asked: &ExplainRequest) -> Result<Explain
     match &info.kind {
         EndpointKind::Local(_) => told.verdict = Verdict::Answer { what_with: "the proxy's own answer".into() },
         EndpointKind::Merge(_) => told.verdict = Verdict::Answer { what_with: "a list merged from all engines".into() },
-        _ => match judged(&mut ctx, &head, &listener, info, asked.body_bytes()) {
+        _ => match judged(gateway, &mut ctx, &head, &listener, info, asked.body_bytes()) {
             Ok(()) => would_go(gateway, &mut ctx, &mut told),
             Err(Stop::Refused(refusal)) => told.verdict = refused(&refusal),
             Err(Stop::Gone(error)) => return Err(ControlError::Failed(error.to_string())),
@@ -73,6 +73,7 @@ fn listener_of(ctx: &Ctx, asked: &ExplainRequest) -> Result<String, ControlError
 
 /// Route, model and facts, as admit finds them.
 fn judged(
+    gateway: &Gateway,
     ctx: &mut Ctx,
     head: &RequestHeader,
     listener: &str,
@@ -93,7 +94,7 @@ fn judged(
     if let Some((kind, message)) = info.refusal(&plan.allow.iter().collect::<Vec<_>>()) {
         return Err(Refusal::new(kind, message).into());
     }
-    let mut facts = facts::facts(ctx, head, plan, &info)?;
+    let mut facts = facts::facts(gateway, ctx, head, plan, &info)?;
     facts.explain = true;
     ctx.facts = Arc::new(facts);
     Ok(())

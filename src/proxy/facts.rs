@@ -8,7 +8,7 @@ use pingora::http::RequestHeader;
 
 use super::admit::Stop;
 use super::ctx::{Ctx, Refusal};
-use super::keys;
+use super::{Gateway, keys, pins};
 use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::info::RequestInfo;
@@ -54,6 +54,7 @@ fn missing_model() -> Refusal {
 
 /// What a strategy may know, the route's alias and default applied.
 pub(super) fn facts(
+    gateway: &Gateway,
     ctx: &mut Ctx,
     head: &RequestHeader,
     plan: &RoutePlan,
@@ -68,6 +69,8 @@ pub(super) fn facts(
         return Err(missing_model().into());
     }
     let wanted = ctx.model.clone().map(|model| plan.aliases.get(model.as_ref()).cloned().unwrap_or(model));
+    facts.pin = pins::pin(gateway, head, ctx, plan, &info.path, wanted.as_deref());
+    facts.class = keys::class(&plan.priority, head, ctx);
     if let Some(binding) = ctx.binding() {
         facts.hash_key = keys::hash_key(&binding.needs.keys, head, ctx, wanted.as_deref());
         if binding.needs.session {

@@ -17,7 +17,9 @@ pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: 
     ctx.outcome = Some(outcome);
     let Some(slot) = ctx.slot.take() else { return false };
     let untouched = !has_answer(session);
-    let again = untouched && outcome != Outcome::ClientGone && slot.may_retry(gateway.retries(ctx));
+    let bound = ctx.facts.pin.is_some_and(|pin| pin.hard);
+    let may = untouched && !bound && outcome != Outcome::ClientGone;
+    let again = may && slot.may_retry(gateway.retries(ctx));
     let endpoint = slot.grant().endpoint;
     slot.end(outcome, &Usage::default());
     if again {
@@ -44,8 +46,9 @@ pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut err
     if let (Some(upstream), Some(address)) = (&ctx.upstream, ctx.connected_to) {
         upstream.address.failed(address);
     }
-    let again = retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
+    let again = ctx.retry_on().connect && retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
     if !again {
+        end_attempt(ctx, Outcome::ConnectFailed);
         ctx.end = End::CONNECT;
         ctx.why = Some(error.to_string());
         let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
@@ -88,8 +91,17 @@ pub fn proxying(
         error.set_retry(true);
         return error;
     }
-    // A reset before the first byte may come after the engine did its work: only stateless work is done again.
-    let again = outcome == Outcome::UpstreamError && ctx.replayable && retry(gateway, session, ctx, outcome, "reset");
+    // The engine may have done its work: only stateless work is done again. Late ones only once, so that a client waits no
+    // longer than two limits.
+    let on = ctx.retry_on();
+    let cause = match outcome {
+        Outcome::UpstreamError if cut => Some("down"),
+        Outcome::UpstreamError if on.reset => Some("reset"),
+        Outcome::Timeout if !started && on.first_byte && !ctx.was_late => Some("first-byte"),
+        _ => None,
+    };
+    let again = cause.is_some_and(|cause| ctx.replayable && retry(gateway, session, ctx, outcome, cause));
+    ctx.was_late |= again && outcome == Outcome::Timeout;
     if !again {
         end_attempt(ctx, outcome);
         ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
@@ -104,7 +116,7 @@ pub fn proxying(
 /// A kept connection that breaks this soon was closed by the engine before it saw the request.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
-fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
+pub(super) fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
     ctx.outcome = Some(outcome);
     let usage = ctx.usage();
     if let Some(slot) = ctx.slot.take() {
@@ -171,6 +183,10 @@ pub fn refusal_of(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> (End, R
         }
         Reason::QueueTimeout { retry_after } => {
             (End::QUEUE_TIMEOUT, later(ErrorKind::Unavailable, "waited too long for a free engine", *retry_after))
+        }
+        Reason::PinnedAway { retry_after } => {
+            let words = "the engine that holds this conversation cannot be used now";
+            (End::NO_ENDPOINT, later(ErrorKind::Unavailable, words, *retry_after))
         }
         Reason::AllTried => {
             (End::NO_ENDPOINT, Refusal::new(ErrorKind::BadGateway, "every engine that could serve this failed"))

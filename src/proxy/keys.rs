@@ -5,6 +5,7 @@ use pingora::http::RequestHeader;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ctx::Ctx;
+use crate::config::PriorityPlan;
 use crate::dialect::top::TopFields;
 use crate::edge::keys::presented_key;
 
@@ -38,7 +39,7 @@ fn value(source: &KeySource, head: &RequestHeader, ctx: &Ctx, model: Option<&str
     (!value.is_empty()).then_some(value)
 }
 
-fn cookie(head: &RequestHeader, name: &str) -> Option<Vec<u8>> {
+pub(super) fn cookie(head: &RequestHeader, name: &str) -> Option<Vec<u8>> {
     let lines = head.headers.get_all(http::header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value.as_bytes().to_vec())
@@ -55,6 +56,20 @@ fn first_segments(path: &str, depth: Option<u32>) -> &str {
     let Some(depth) = depth else { return path };
     let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
     ends.take(depth as usize).nth(depth.saturating_sub(1) as usize).map_or(path, |end| &path[..end])
+}
+
+/// The request's class in the queue.
+pub fn class(plan: &PriorityPlan, head: &RequestHeader, ctx: &Ctx) -> i16 {
+    match plan {
+        PriorityPlan::Fixed(class) => *class,
+        PriorityPlan::Header { name, .. } => {
+            plan.class(head.headers.get(name.as_ref()).and_then(|value| value.to_str().ok()))
+        }
+        PriorityPlan::Body { field, .. } => {
+            let body: &[u8] = if ctx.has_json { &ctx.body } else { b"" };
+            plan.class(TopFields::of(body, &[field]).value(field).as_deref())
+        }
+    }
 }
 
 #[cfg(test)]

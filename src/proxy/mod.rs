@@ -3,7 +3,7 @@
 //! | phase | file |
 //! |---|---|
 //! | the connection and its raw header | [`connection`], [`visit`], [`gate`] |
-//! | request head, route, body, model | [`admit`], [`clients`], [`body`], [`facts`], [`keys`] |
+//! | request head, route, body, model | [`admit`], [`clients`], [`body`], [`facts`], [`keys`], [`pins`] |
 //! | answered without an engine | [`local`], [`reply`] |
 //! | slot, queue, peer, the engine's request | [`attempt`], [`shim`], [`control`] |
 //! | the answer in passing | [`answer`] |
@@ -27,6 +27,7 @@ pub mod gate;
 pub mod keys;
 pub mod live;
 pub mod local;
+pub mod pins;
 pub mod reply;
 pub mod shim;
 pub mod visit;
@@ -95,7 +96,7 @@ impl Gateway {
 
     /// Attempts beyond the first that the request's pool allows.
     pub fn retries(&self, ctx: &Ctx) -> u32 {
-        ctx.pool_plan().map_or(0, |pool| pool.retries)
+        ctx.pool_plan().map_or(0, |pool| pool.retry.count)
     }
 }
 
@@ -185,7 +186,7 @@ impl ProxyHttp for Proxy {
         end_of_stream: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
-        answer::piece(ctx, body.as_ref(), end_of_stream);
+        answer::piece(&self.0, ctx, body.as_ref(), end_of_stream);
         Ok(None)
     }
 

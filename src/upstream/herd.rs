@@ -70,13 +70,14 @@ impl Herd {
 
     /// Changes the fleet under its lock and wakes whom that gave a slot.
     pub fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut Fleet, Time) -> (R, Vec<Resolution>)) -> R {
-        let (result, woken) = {
+        let (result, woken, turned) = {
             let mut inner = self.inner.lock();
             let (result, resolutions) = change(&mut inner.fleet, self.now());
             self.look_again_if_nearer(&inner);
-            (result, inner.senders(resolutions))
+            (result, inner.senders(resolutions), inner.fleet.turned())
         };
         self.wake(woken);
+        self.cut(&turned);
         result
     }
 
