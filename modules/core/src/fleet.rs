@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::candidates;
 use crate::dispatch;
 use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
 use crate::event::{Event, Outcome, Usage};
@@ -73,9 +72,10 @@ impl Fleet {
         self.latest = now;
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
         let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
+        pool.answered(&attempt);
         let (endpoint, request) = (attempt.endpoint, &attempt.facts);
         pool.tell(&self.ledger.table, now, Some(ticket), |running| {
-            Some(Event::FirstToken { endpoint, request, mine: running == attempt.strategy })
+            Some(Event::FirstToken { endpoint, request, mine: Some(running) == attempt.picked_by })
         });
     }
 
@@ -150,9 +150,9 @@ impl Fleet {
         let Some(pool) = self.pools.get(&attempt.pool) else { return false };
         let retries = pool.live_retries + pool.queue.retries();
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
-        let others = pool.endpoints.iter().filter(|id| **id != attempt.endpoint);
-        let mut others = others.filter_map(|id| self.ledger.table.get(*id));
-        (retries as f64) < budget && others.any(|other| candidates::is_candidate(other, &attempt.facts, self.latest))
+        let mut again = (*attempt.facts).clone();
+        again.tried.push(attempt.endpoint);
+        (retries as f64) < budget && pool.could_serve(&self.ledger.table, &again, self.latest)
     }
 
     /// An engine reported its load. A report older than the one in hand is dropped.

@@ -44,7 +44,8 @@ pub(crate) struct Attempt {
     pub(crate) ticket: Ticket,
     pub(crate) pool: PoolId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) strategy: StrategyId,
+    /// The strategy that chose; `None` if the request was bound to the endpoint.
+    pub(crate) picked_by: Option<StrategyId>,
     pub(crate) facts: Arc<RequestFacts>,
     alone: bool,
 }
@@ -102,7 +103,7 @@ impl Ledger {
         &mut self,
         now: Time,
         pool: PoolId,
-        strategy: StrategyId,
+        picked_by: Option<StrategyId>,
         id: EndpointId,
         facts: &Arc<RequestFacts>,
     ) -> Option<Started> {
@@ -126,7 +127,7 @@ impl Ledger {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         record.tickets.push(ticket);
-        let attempt = Attempt { ticket, pool, endpoint: id, strategy, facts: facts.clone(), alone };
+        let attempt = Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), alone };
         self.attempts.insert(ticket, attempt);
         Some(Started {
             ticket,
