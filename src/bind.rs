@@ -4,7 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arriero_core::{Applied, EndpointId, HealthLimits, PoolSpec, QueueLimits, StrategySpec};
+use arriero_core::endpoint::{EndpointSpec, SlowStart};
+use arriero_core::{
+    AffinityLimits, Applied, EjectionLimits, EndpointId, HealthLimits, PoolSpec, QueueLimits, RetryLimits, StrategySpec,
+};
 use http::{HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -91,15 +94,37 @@ fn route_binding(
 fn pool_spec(pool: &PoolPlan) -> PoolSpec {
     PoolSpec {
         name: pool.name.clone(),
-        endpoints: pool.endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect(),
+        endpoints: pool.endpoints.iter().map(endpoint_spec).collect(),
         queue: QueueLimits {
             max_requests: pool.queue.max_requests as usize,
             max_bytes: pool.queue.max_bytes,
             timeout: pool.queue.timeout,
         },
-        health: pool.health.as_ref().map(|health| HealthLimits { rise: health.rise, fall: health.fall }),
+        health: pool.health.as_ref().map(|health| HealthLimits {
+            rise: health.rise,
+            fall: health.fall,
+            grace: health.grace,
+        }),
+        ejection: pool.ejection.map(|limits| EjectionLimits {
+            failures: limits.failures,
+            share: limits.share,
+            requests: limits.requests,
+            window: limits.window,
+            first: limits.first,
+            longest: limits.longest,
+            keep_last: limits.keep_last,
+        }),
+        backup_one: pool.backup_one,
+        panic: pool.panic,
+        retry: RetryLimits { budget: pool.retry.budget, at_least: pool.retry.at_least },
+        affinity: AffinityLimits::default(),
         strategies: Vec::new(),
     }
+}
+
+fn endpoint_spec(endpoint: &EndpointPlan) -> EndpointSpec {
+    let slow_start = endpoint.slow_start.map(|slow| SlowStart { over: slow.over, new: slow.new });
+    EndpointSpec { slow_start, ..endpoint.spec.clone() }
 }
 
 fn pool_bindings(plan: &Plan, applied: &Applied) -> Vec<PoolBinding> {

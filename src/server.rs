@@ -18,7 +18,8 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::{Service, listening};
 
-use crate::config::ListenerPlan;
+use crate::admin::{AdminBind, AdminListener, SocketFile, Steering, Token, serve_on};
+use crate::config::{self, AdminPlan, ListenerPlan};
 use crate::listeners::Listening;
 use crate::proxy::connection::serve_connection;
 use crate::proxy::{Gateway, Proxy};
@@ -86,9 +87,10 @@ impl Service for Main {
             let (fds, shutdown) = (fds.clone(), shutdown.clone());
             tokio::spawn(async move { Service::start_service(&mut service, fds, shutdown, listeners_per_fd).await });
         }
-        if let Some(bind) = snapshot.plan.admin {
-            tokio::spawn(crate::admin::serve(bind, gateway.clone()));
-        }
+        let socket_file = match &snapshot.plan.admin {
+            Some(plan) => serve_admin(plan, &gateway).await,
+            None => None,
+        };
         gateway.listeners.watch();
         tokio::spawn(gateway.herd.clone().tick());
         reload::start_watches(&gateway);
@@ -98,10 +100,31 @@ impl Service for Main {
         drop(snapshot);
         (setup.ready)();
         drain(gateway, shutdown).await;
+        drop(socket_file);
+        end_process();
     }
 
     fn name(&self) -> &str {
         "arriero"
+    }
+}
+
+/// Starts the admin listener. The file of its socket goes when the returned value does.
+async fn serve_admin(plan: &AdminPlan, gateway: &Arc<Gateway>) -> Option<SocketFile> {
+    let bind = match &plan.bind {
+        config::AdminBind::Tcp(address) => AdminBind::Tcp(*address),
+        config::AdminBind::Unix(path) => AdminBind::Unix(path.clone()),
+    };
+    match AdminListener::open(&bind).await {
+        Ok(mut listener) => {
+            let (file, token) = (listener.take_file(), plan.token.as_ref().map(|token| Token::new(token.reveal())));
+            tokio::spawn(serve_on(listener, token, Arc::new(Steering(gateway.clone()))));
+            file
+        }
+        Err(error) => {
+            log::error!("admin: cannot listen on {bind}: {error}");
+            None
+        }
     }
 }
 
@@ -157,7 +180,6 @@ async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
     let done = tokio::time::timeout(DRAIN_LIMIT, gateway.live.until_idle()).await;
     log::info!("stopped{}", if done.is_ok() { "" } else { ", with requests cut" });
     gateway.log.load().flush();
-    end_process();
 }
 
 #[expect(clippy::disallowed_methods, reason = "Pingora sleeps out its grace period even when nothing runs any more")]

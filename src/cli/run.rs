@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{RunArguments, config_path, fail, read_source};
 use crate::bind::{Counters, bind};
-use crate::config::{self, Plan, Source};
+use crate::config::{self, AdminBind, Plan, Source};
 use crate::history::History;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
@@ -44,12 +44,14 @@ pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCod
         Ok(log) => log,
         Err(words) => return fail(words),
     };
+    let file = path.as_ref().map(|path| path.display().to_string());
     let source = path
         .map(|path: PathBuf| Box::new(move || read_source(&path)) as Box<dyn Fn() -> io::Result<Source> + Send + Sync>);
     let banner: Vec<String> = plan.listeners.iter().map(|listener| listener.bind.to_string()).collect();
     match gateway(plan, log) {
         Ok(gateway) => {
             start_log();
+            gateway.history.lock().file = file;
             let ready = Box::new(move || log::info!("listening on {}", banner.join(", ")));
             server::serve(Setup { gateway, source, modules, ready });
             ExitCode::SUCCESS
@@ -96,7 +98,11 @@ pub(super) fn gateway(plan: Plan, log: AccessLog) -> Result<Arc<Gateway>, String
 /// Every address is free, or who might have it.
 pub(super) fn can_bind(plan: &Plan) -> Result<(), String> {
     let listeners = plan.listeners.iter().map(|listener| (listener.name.to_string(), listener.bind));
-    let addresses = listeners.chain(plan.admin.map(|bind| ("admin".to_owned(), bind)));
+    let admin = plan.admin.as_ref().and_then(|admin| match admin.bind {
+        AdminBind::Tcp(address) => Some(("admin".to_owned(), address)),
+        AdminBind::Unix(_) => None,
+    });
+    let addresses = listeners.chain(admin);
     let busy: Vec<String> = addresses
         .filter_map(|(name, bind)| TcpListener::bind(bind).err().map(|error| (name, bind, error)))
         .map(|(name, bind, error)| {
