@@ -43,7 +43,7 @@ pub use endpoint::{EndpointId, EngineClass, Inventory, Sample};
 pub use event::{Event, Outcome, Usage};
 pub use facts::{EndpointSet, PathClass, PathClasses, RequestFacts, RequestId};
 pub use fleet::Fleet;
-pub use key::KeySource;
+pub use key::{KeySource, Keys};
 pub use spec::{
     Applied, AppliedPool, Faults, Grant, HealthLimits, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, StrategyId,
     StrategySpec, StrategyView, Submit, Ticket, WaiterId,
