@@ -89,7 +89,6 @@ fn written(source: &KeySource) -> serde_json::Value {
             serde_json::json!({ "prompt": format!("{}KiB", bytes / 1024) })
         }
         KeySource::Prompt { bytes } => serde_json::json!({ "prompt": format!("{bytes}B") }),
-        _ => serde_json::Value::Null,
     }
 }
 
