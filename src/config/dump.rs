@@ -1,21 +1,22 @@
 //! The configuration in force, as YAML that loads again: defaults filled, secrets masked, routes in order, `auto`
 //! resolved with its reason as a comment.
 //!
-//! Masked: every header value. A key file stays a file name. `$` is written `$$`, because loading expands variables.
+//! Masked: every header value. A key or token file stays a file name. `$` is written `$$`, because loading expands variables.
 
 mod endpoint;
+mod pool;
 mod route;
 
 use std::path::Path;
 
-use endpoint::Endpoint;
+use pool::Pool;
 use route::Route;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_yaml::CommentPosition;
 
-use crate::config::plan::{AccessLogPlan, HeadersPlan, HealthPlan, ListenerPlan, Plan, PoolPlan};
-use crate::config::units::{Size, Span, SpanOrNone};
+use crate::config::plan::{AccessLogPlan, AdminPlan, HeadersPlan, ListenerPlan, Plan};
+use crate::config::units::{Size, Span};
 
 impl Plan {
     /// The configuration in force, as YAML.
@@ -33,7 +34,7 @@ impl Plan {
     fn effective(&self, comments: bool) -> Dump<'_> {
         Dump {
             listeners: Rows(self.listeners.iter().map(|one| (&*one.name, Listener::of(one))).collect()),
-            admin: self.admin.map(|bind| Admin { bind: bind.to_string() }),
+            admin: self.admin.as_ref().map(Admin::of),
             auth: self.auth.as_ref().map(|auth| Auth { keys_file: file(&auth.file) }),
             pools: Rows(self.pools.iter().map(|pool| (&*pool.name, Pool::of(pool))).collect()),
             routes: self.routes.iter().map(|route| Route::of(route, &self.pools, comments)).collect(),
@@ -127,6 +128,14 @@ impl Listener {
 #[derive(Serialize)]
 struct Admin {
     bind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<String>,
+}
+
+impl Admin {
+    fn of(plan: &AdminPlan) -> Admin {
+        Admin { bind: text(&plan.bind.to_string()), token_file: plan.token_file.as_deref().map(file) }
+    }
 }
 
 #[derive(Serialize)]
@@ -176,64 +185,4 @@ struct Limits {
 struct ClientTimeouts {
     header: Span,
     client_stall: Span,
-}
-
-#[derive(Serialize)]
-struct Pool<'p> {
-    endpoints: Vec<Endpoint<'p>>,
-    health: Health,
-    queue: Queue,
-    retries: u32,
-    timeouts: Timeouts,
-    poll: String,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Health {
-    None(&'static str),
-    Checks { every: Span, rise: u32, fall: u32, timeout: Span },
-}
-
-#[derive(Serialize)]
-struct Queue {
-    max_requests: u32,
-    max_bytes: Size,
-    timeout: Span,
-}
-
-#[derive(Serialize)]
-struct Timeouts {
-    connect: Span,
-    first_byte: SpanOrNone,
-    between_chunks: SpanOrNone,
-    total: SpanOrNone,
-}
-
-impl<'p> Pool<'p> {
-    fn of(plan: &'p PoolPlan) -> Pool<'p> {
-        let health = |HealthPlan { every, timeout, rise, fall }| Health::Checks {
-            every: Span(every),
-            rise,
-            fall,
-            timeout: Span(timeout),
-        };
-        Pool {
-            endpoints: plan.endpoints.iter().map(Endpoint::of).collect(),
-            health: plan.health.map_or(Health::None("none"), health),
-            queue: Queue {
-                max_requests: plan.queue.max_requests,
-                max_bytes: Size(plan.queue.max_bytes),
-                timeout: Span(plan.queue.timeout),
-            },
-            retries: plan.retries,
-            timeouts: Timeouts {
-                connect: Span(plan.timeouts.connect),
-                first_byte: SpanOrNone(plan.timeouts.first_byte),
-                between_chunks: SpanOrNone(plan.timeouts.between_chunks),
-                total: SpanOrNone(plan.timeouts.total),
-            },
-            poll: plan.poll.map_or("auto".into(), |span| Span(span).to_string()),
-        }
-    }
 }

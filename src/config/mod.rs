@@ -23,6 +23,7 @@ pub mod units;
 mod wording;
 pub mod yaml;
 
+pub use check::{check_balance, check_endpoint};
 pub use diagnostic::{Diagnostic, render};
 pub use document::{Document, steps};
 pub use matcher::{Glob, HeaderLookup, Matcher};

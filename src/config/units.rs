@@ -1,4 +1,4 @@
-//! Sizes and times in YAML: always with a unit. `32MiB`, `1.5GB` (powers of 1000), `30s`, `250ms`, `1m 30s`.
+//! Sizes, times and shares in YAML: always with a unit. `32MiB`, `1.5GB` (powers of 1000), `30s`, `250ms`, `1m 30s`, `20%`.
 //!
 //! A bare number is refused with a hint: nobody should have to guess what `timeout: 30` means.
 
@@ -22,6 +22,14 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanOrNone(pub Option<Duration>);
 
+/// A share: 0 to 1, written in percent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share(pub f64);
+
+/// A share that can be switched off by writing `none`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ShareOrNone(pub Option<f64>);
+
 const UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -35,6 +43,8 @@ const UNITS: [(&str, u64); 9] = [
 ];
 const SIZE: &str = "a size with a unit, like 512KiB, 32MiB or 12GiB";
 const SPAN: &str = "a time with a unit, like 250ms, 30s or 5m";
+const SHARE: &str = "a share from 0% to 100%";
+const SHARE_OR_NONE: &str = "a share from 0% to 100%, or none";
 const SPAN_OR_NONE: &str = "a time with a unit, like 250ms, 30s or 5m, or none";
 
 impl Size {
@@ -97,6 +107,37 @@ impl fmt::Display for SpanOrNone {
     }
 }
 
+impl Share {
+    /// From text.
+    pub fn parse(text: &str) -> Option<Share> {
+        let number = text.strip_suffix('%')?.trim_end();
+        if !number.bytes().all(|sign| sign.is_ascii_digit() || sign == b'.') {
+            return None;
+        }
+        let percent: f64 = number.parse().ok()?;
+        (0.0..=100.0).contains(&percent).then_some(Share(percent / 100.0))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}%", (self.0 * 1e10).round() / 1e8)
+    }
+}
+
+impl fmt::Display for ShareOrNone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(share) => Share(share).fmt(out),
+            None => out.write_str("none"),
+        }
+    }
+}
+
+fn parse_share_or_none(text: &str) -> Option<ShareOrNone> {
+    if text == "none" { Some(ShareOrNone(None)) } else { Share::parse(text).map(|share| ShareOrNone(Some(share.0))) }
+}
+
 fn parse_span_or_none(text: &str) -> Option<SpanOrNone> {
     if text == "none" { Some(SpanOrNone(None)) } else { Span::parse(text).map(|span| SpanOrNone(Some(span.0))) }
 }
@@ -148,6 +189,8 @@ macro_rules! unit {
 unit!(Size, Size::parse, SIZE, r"^([0-9.]+ ?([KMGT]i?)?B|.*\$\{.*)$");
 unit!(Span, Span::parse, SPAN, r"^([0-9]+ ?[a-z]+ ?)+$|\$\{");
 unit!(SpanOrNone, parse_span_or_none, SPAN_OR_NONE, r"^none$|^([0-9]+ ?[a-z]+ ?)+$|\$\{");
+unit!(Share, Share::parse, SHARE, r"^[0-9.]+ ?%$|\$\{");
+unit!(ShareOrNone, parse_share_or_none, SHARE_OR_NONE, r"^none$|^[0-9.]+ ?%$|\$\{");
 
 #[cfg(test)]
 mod tests {
@@ -178,5 +221,18 @@ mod tests {
             assert_eq!(Span::parse(&span.to_string()), Some(span));
         }
         assert_eq!(parse_span_or_none("none"), Some(SpanOrNone(None)));
+    }
+
+    #[test]
+    fn shares_need_a_percent_sign_and_round_trip() {
+        assert_eq!(Share::parse("20%"), Some(Share(0.2)));
+        assert_eq!(Share::parse("12.5 %"), Some(Share(0.125)));
+        for wrong in ["20", "0.2", "%", "-1%", "101%", "1e1%", "inf%", "NaN%", "1.2.3%", ""] {
+            assert_eq!(Share::parse(wrong), None, "{wrong}");
+        }
+        for text in ["0%", "0.1%", "12.5%", "33.3%", "100%"] {
+            assert_eq!(Share::parse(text).map(|share| share.to_string()).as_deref(), Some(text));
+        }
+        assert_eq!(parse_share_or_none("none"), Some(ShareOrNone(None)));
     }
 }

@@ -71,9 +71,13 @@ fn wrong_value(item: String, unexpected: &str, expected: &str) -> Wording {
     let found = match unexpected {
         "map" => "a mapping".into(),
         "sequence" => "a list".into(),
+        "unit value" => "empty".into(),
         other => other.replace("string \"", "\"").replace("integer `", "`").replace("floating point `", "`"),
     };
     let bare = found.trim_matches(['"', '`']);
+    let share = expected.contains("share from").then(|| bare.parse::<f64>().ok()).flatten();
+    let share = share.filter(|share| (0.0..=100.0).contains(share));
+    let percent = share.map(|share| if share > 1.0 { share } else { (share * 1e4).round() / 1e2 });
     let unit = expected.contains("with a unit") && !bare.is_empty() && bare.chars().all(|sign| sign.is_ascii_digit());
     let hint = unit.then(|| {
         if expected.contains("size") {
@@ -89,7 +93,7 @@ fn wrong_value(item: String, unexpected: &str, expected: &str) -> Wording {
         ),
         found: Some(found),
         allowed: Some(plain_kind(expected).into()),
-        hint,
+        hint: hint.or(percent.map(|percent| format!("write {percent}%"))),
     }
 }
 

@@ -52,10 +52,10 @@ fn every_default_is_the_documented_one() {
     assert_eq!(pool.timeouts.between_chunks, Some(seconds(120)));
     assert_eq!(pool.timeouts.total, None);
     assert_eq!((plan.timeouts.header, plan.timeouts.client_stall), (seconds(10), seconds(60)));
-    assert_eq!((pool.retries, pool.poll), (2, None));
+    assert_eq!((pool.retry.count, pool.poll), (2, None));
     assert_eq!((pool.queue.max_requests, pool.queue.max_bytes, pool.queue.timeout), (1000, 256 << 20, seconds(60)));
     assert_eq!((plan.limits.body, plan.limits.bodies, plan.limits.header), (32 << 20, 1 << 30, 64 << 10));
-    let health = pool.health.expect("on");
+    let health = pool.health.as_ref().expect("on");
     assert_eq!((health.every, health.timeout, health.rise, health.fall), (seconds(2), seconds(2), 2, 3));
     assert_eq!((plan.headers.endpoint, plan.headers.route, plan.headers.reason), (true, true, false));
     assert_eq!((plan.admin, plan.access_log), (None, AccessLogPlan::Stdout));
@@ -78,7 +78,7 @@ fn every_default_is_the_documented_one() {
 #[test]
 fn everything_that_can_be_written_arrives() {
     let plan = good(FULL);
-    assert_eq!(plan.admin.map(|bind| bind.to_string()).as_deref(), Some(defaults::ADMIN));
+    assert_eq!(plan.admin.as_ref().map(|admin| admin.bind.to_string()).as_deref(), Some(defaults::ADMIN));
     assert_eq!(plan.listeners.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["one", "two"]);
     let [first, second] = &plan.pools[0].endpoints[..] else { panic!("two endpoints") };
     assert_eq!((first.tls, &*first.host, first.port, &*first.base_path), (true, "host.example", 8443, "/base/v1"));
@@ -111,10 +111,10 @@ fn everything_that_can_be_written_arrives() {
 fn a_dump_loads_again_and_shows_no_secret() {
     let folder = crate::folder();
     let good = |text: &str| load_in(text, folder.path()).unwrap_or_else(|findings| panic!("{}", render(&findings)));
-    for text in [SMALL, FULL, crate::edge::EDGE] {
+    for text in [SMALL, FULL, crate::edge::EDGE, crate::keeping::KEEPING] {
         let plan = good(text);
         let dump = plan.dump();
-        for secret in ["sk-secret", "blue\n", "${red}", "a$b", crate::FIRST] {
+        for secret in ["sk-secret", "0123456789abcdef", "blue\n", "${red}", "a$b", crate::FIRST] {
             assert!(!dump.contains(secret), "{secret} in\n{dump}");
         }
         let again = good(&dump);
@@ -126,7 +126,10 @@ fn a_dump_loads_again_and_shows_no_secret() {
             assert_eq!((&before.pools, &before.among, before.caps), (&after.pools, &after.among, after.caps));
             assert_eq!((&before.clients, &before.matcher.listeners), (&after.clients, &after.matcher.listeners));
         }
-        assert_eq!((&plan.listeners, &plan.auth), (&again.listeners, &again.auth));
+        for (before, after) in plan.routes.iter().zip(&again.routes) {
+            assert_eq!((&before.priority, &before.affinity), (&after.priority, &after.affinity));
+        }
+        assert_eq!((&plan.listeners, &plan.auth, &plan.admin), (&again.listeners, &again.auth, &again.admin));
         for (before, after) in plan.pools.iter().zip(&again.pools) {
             let specs = |pool: &arriero::config::PoolPlan| {
                 pool.endpoints.iter().map(|one| one.spec.clone()).collect::<Vec<_>>()
@@ -136,7 +139,13 @@ fn a_dump_loads_again_and_shows_no_secret() {
                 pool.endpoints.iter().map(|one| (one.tls_options.clone(), one.http2, one.resolve)).collect::<Vec<_>>()
             };
             assert_eq!(links(before), links(after));
-            assert_eq!((before.health, before.queue, before.timeouts), (after.health, after.queue, after.timeouts));
+            assert_eq!((before.queue, before.timeouts), (after.queue, after.timeouts));
+            assert_eq!((&before.health, before.ejection, before.retry), (&after.health, after.ejection, after.retry));
+            let words = |pool: &arriero::config::PoolPlan| (pool.backup_one, pool.panic, pool.cut_on_down, pool.reuse);
+            assert_eq!(words(before), words(after));
+            let ramps =
+                |pool: &arriero::config::PoolPlan| pool.endpoints.iter().map(|one| one.slow_start).collect::<Vec<_>>();
+            assert_eq!(ramps(before), ramps(after));
         }
     }
 }
@@ -164,7 +173,7 @@ fn merge_keys_and_anchors_work() {
     let plan = good(
         "listen: 127.0.0.1:0\npools:\n  a: &base { endpoints: [\"http://a:1\"], retries: 5, poll: 1s }\n  b: { <<: *base, endpoints: [\"http://b:1\"], retries: 1 }\nroutes: [{ pool: b }]\n",
     );
-    assert_eq!((plan.pools[1].retries, plan.pools[1].poll), (1, Some(Duration::from_secs(1))));
+    assert_eq!((plan.pools[1].retry.count, plan.pools[1].poll), (1, Some(Duration::from_secs(1))));
     assert_eq!(&*plan.pools[1].endpoints[0].url, "http://b:1");
 }
 

@@ -5,6 +5,7 @@ mod broken;
 mod damage;
 mod edge;
 mod good;
+mod keeping;
 mod many;
 mod modules;
 mod shipped;
@@ -24,6 +25,9 @@ fn folder() -> tempfile::TempDir {
         ("two-lines.key", "a\nb\n".into()),
         ("good.headers", "# for the gateway\nX-Team: blue\n\nx-token: hush\n".into()),
         ("bad.headers", "X-Team blue\nContent-Length: 3\n".into()),
+        ("admin.token", "0123456789abcdef\n".into()),
+        ("short.token", "0123456789abcde\n".into()),
+        ("wordy.token", "0123456789abcdef 0123456789abcdef\n".into()),
         ("site.pem", "not looked into".into()),
         ("clients", format!("# who may ask\n\nalice:{first}\n  team:blue:{} # the CI\n", second.to_uppercase())),
         ("empty.clients", "# nobody yet\n".into()),

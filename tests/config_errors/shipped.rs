@@ -48,7 +48,7 @@ fn a_platform_has_tls_client_keys_and_a_canary() {
 fn a_study_has_one_listener_per_rule() {
     let plan = shipped(include_str!("../../conf/study.yaml"));
     let pool = &plan.pools[0];
-    assert_eq!((plan.pools.len(), pool.health, pool.retries), (1, None, 0));
+    assert_eq!((plan.pools.len(), &pool.health, pool.ejection, pool.retry.count), (1, &None, None, 0));
     let caps: Vec<_> = pool.endpoints.iter().map(|endpoint| endpoint.spec.max_in_flight).collect();
     assert_eq!(caps, [Some(1), Some(2)]);
     let rows: Vec<_> = plan

@@ -2,6 +2,10 @@
 //! first one that the request has, hashes its value (xxh3, 64 bit) and fills [`crate::RequestFacts::hash_key`]. A source
 //! that the request lacks, or whose value is empty, is passed over; a request without any has no key.
 
+mod written;
+
+pub use written::Keys;
+
 /// One source of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -47,7 +47,7 @@ pub use endpoint::{EndpointId, EngineClass, Inventory, Sample, SlowStart, State}
 pub use event::{Event, Outcome, Usage};
 pub use facts::{EndpointSet, PathClass, PathClasses, Pin, PinTo, RequestFacts, RequestId};
 pub use fleet::Fleet;
-pub use key::KeySource;
+pub use key::{KeySource, Keys};
 pub use spec::{
     AffinityLimits, AffinityRow, Applied, AppliedPool, Decision, Dry, EjectionLimits, Faults, Grant, HealthLimits,
     Operated, Operation, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, RetryLimits, StrategyId, StrategySpec,

@@ -16,7 +16,8 @@ use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy, Time};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod options;
-pub use options::{Keys, Options, Spill, WithoutKey};
+pub use arriero_core::Keys;
+pub use options::{Options, Spill, WithoutKey};
 
 /// The module.
 pub struct Hash;

@@ -3,12 +3,12 @@
 //! Where a module is called `auto`, that module chooses while it runs. Without it, `auto` is resolved once, by what
 //! the endpoints are declared to be.
 
-use super::known::Known;
 use super::{below, near};
 use crate::config::document::Document;
 use crate::config::places::Path;
 use crate::config::plan::{BalancePlan, EndpointPlan, EngineKind};
 use crate::config::yaml;
+use crate::registry::ModuleEntry;
 
 /// The module of the route at `at`, whose pools hold these endpoints.
 pub(super) fn check<'p>(
@@ -16,18 +16,18 @@ pub(super) fn check<'p>(
     at: &Path,
     yaml: Option<&yaml::Balance>,
     endpoints: impl Iterator<Item = &'p EndpointPlan>,
-    known: &Known<'_>,
+    modules: &[ModuleEntry],
 ) -> Option<BalancePlan> {
     let balance_at = below(at, "balance");
     let written = yaml.map_or("auto", |balance| &balance.module);
-    let own_auto = known.modules.iter().any(|module| module.name == "auto");
+    let own_auto = modules.iter().any(|module| module.name == "auto");
     let (name, why) = match written {
         "auto" if own_auto => ("auto", "by what the pool turns out to be"),
         "auto" => auto(endpoints),
         _ => (written, "configured"),
     };
-    let Some(module) = known.modules.iter().find(|module| module.name == name) else {
-        let names = known.modules.iter().map(|module| module.name);
+    let Some(module) = modules.iter().find(|module| module.name == name) else {
+        let names = modules.iter().map(|module| module.name);
         let finding = text.at(&balance_at, format!("there is no module `{name}`"));
         near(finding, written, names.chain((!own_auto).then_some("auto")), "the name of a module");
         return None;

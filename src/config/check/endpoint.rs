@@ -11,10 +11,10 @@ use super::file::read;
 use super::{Unique, below, check_name, range, tls, url};
 use crate::config::document::Document;
 use crate::config::places::Path;
-use crate::config::plan::{EndpointPlan, defaults};
+use crate::config::plan::{EndpointPlan, SlowStartPlan, defaults};
 use crate::config::secret::Secret;
 use crate::config::wording::item;
-use crate::config::yaml::{Endpoint, Models};
+use crate::config::yaml::{Endpoint, Models, SlowStart};
 
 /// What must differ over all pools.
 #[derive(Default)]
@@ -23,9 +23,22 @@ pub(super) struct Fleet {
     names: Unique,
 }
 
+impl Fleet {
+    /// Notes an endpoint that is there already.
+    pub(super) fn add(&mut self, endpoint: &EndpointPlan, place: &str) {
+        if let Ok(url) = url::parse(&endpoint.url) {
+            self.urls.0.insert(url.key(), place.into());
+        }
+        self.names.0.insert(endpoint.spec.name.to_string(), place.into());
+    }
+}
+
 /// Headers that Arriero or the connection sets itself.
 const RESERVED: [&str; 8] =
     ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"];
+
+/// The longest slow start.
+const LONGEST_RAMP: Duration = Duration::from_secs(24 * 3600);
 
 /// One endpoint of the pool at `pool`; where a value came from decides where its finding is placed.
 pub(super) struct Origin<'p> {
@@ -54,6 +67,7 @@ pub(super) fn check(
     let headers = headers(text, &origin, &yaml);
     let api_key = api_key(text, &origin, &yaml);
     let models = yaml.models.as_ref().map(|models| check_models(text, &origin, models));
+    let slow_start = yaml.slow_start.and_then(|slow_start| ramp(text, &origin, slow_start));
     let own_url = below(at, "url");
     let url_at = if text.has(&own_url) { own_url } else { at.clone() };
     let Some(written) = &yaml.url else {
@@ -99,6 +113,7 @@ pub(super) fn check(
             models,
             load_allowance: yaml.load_allowance.map_or(Duration::ZERO, |span| span.0),
         },
+        slow_start,
         url: written.into(),
         tls: url.tls,
         tls_options,
@@ -132,6 +147,24 @@ fn ranges(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) {
         let at = origin.of(text, &["resolve"]);
         range(text, &at, &span.to_string(), "1s or more");
     }
+}
+
+/// How it comes in; the time stands under `over`, or alone.
+fn ramp(text: &mut Document<'_>, origin: &Origin<'_>, yaml: SlowStart) -> Option<SlowStartPlan> {
+    let SlowStart::Ramp(ramp) = yaml else { return None };
+    let (at, over_at) = (origin.of(text, &["slow_start"]), origin.of(text, &["slow_start", "over"]));
+    let Some(over) = ramp.over else {
+        if !text.is_broken(&over_at) {
+            text.at(&at, format!("{} has no `over`", item(&at))).allowed =
+                Some("a time, `{ over: 30s, new: true }`, or none".into());
+        }
+        return None;
+    };
+    let over_at = if text.has(&over_at) { over_at } else { at };
+    if over.0.is_zero() || over.0 > LONGEST_RAMP {
+        range(text, &over_at, &over.to_string(), "more than 0s, up to 24h; or none");
+    }
+    Some(SlowStartPlan { over: over.0, new: ramp.new })
 }
 
 fn check_models(text: &mut Document<'_>, origin: &Origin<'_>, models: &Models) -> Vec<(Arc<str>, Arc<str>)> {

@@ -1,4 +1,4 @@
-//! Listeners and the admin listener: addresses that can all be bound at once.
+//! Listeners: addresses that can all be bound at once, and what each takes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -117,14 +117,13 @@ fn networks(text: &mut Document<'_>, at: &Path, written: &[String]) -> Vec<IpNet
 const DEFAULT: &str = "default";
 const EXAMPLE: &str = "an address and a port, like `bind: \"127.0.0.1:11434\"`";
 
-pub(super) fn admin(main: &yaml::Config, listeners: &Placed, texts: Texts<'_, '_>) -> Option<SocketAddr> {
-    let admin = main.admin.as_ref()?;
-    let at = path(&["admin", "bind"]);
-    free_address(&mut texts[0], &at, admin.bind.as_deref().unwrap_or(defaults::ADMIN), listeners)
-}
-
 /// The address as written; also if it is taken, which is a finding.
-fn free_address(text: &mut Document<'_>, at: &Path, written: &str, listeners: &Placed) -> Option<SocketAddr> {
+pub(super) fn free_address(
+    text: &mut Document<'_>,
+    at: &Path,
+    written: &str,
+    listeners: &Placed,
+) -> Option<SocketAddr> {
     let bind = address(text, at, written)?;
     collide(text, at, bind, listeners);
     Some(bind)

@@ -3,15 +3,21 @@
 //! What was left out because it could not be read (it has its finding already) is never reported again as missing or
 //! unknown.
 
+mod admin;
+mod affinity;
 mod auth;
 mod balance;
 mod endpoint;
 mod file;
+mod health;
 mod known;
 mod listener;
 mod matching;
 mod pool;
+mod priority;
+mod retry;
 mod route;
+mod single;
 mod target;
 mod tls;
 mod url;
@@ -19,6 +25,7 @@ mod url;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::known::Known;
+pub use self::single::{check_balance, check_endpoint};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document::Document;
 use crate::config::places::Path;
@@ -52,7 +59,7 @@ pub(crate) fn check(parts: Parts, texts: Texts<'_, '_>, modules: &[ModuleEntry])
     let Parts { main, listeners, pools, routes } = parts;
     let listener_names = listener::names(&main, &listeners);
     let listeners = listener::check(&main, listeners, texts);
-    let admin = listener::admin(&main, &listeners, texts);
+    let admin = admin::check(&main, &listeners, &mut texts[0]);
     let listeners = listeners.into_iter().map(|(_, listener)| listener).collect();
     let auth = auth::check(&main, &mut texts[0]);
     let pools = pool::check(pools, texts);

@@ -1,15 +1,16 @@
-//! Pools: endpoints, health checks, queue, retries, timeouts.
+//! Pools: endpoints, queue, timeouts; [`health`] and [`retry`] have files of their own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::endpoint::{self, Fleet};
-use super::{Item, Texts, Unique, below, check_name, path, positive, range};
+use super::{Item, Texts, Unique, below, check_name, health, path, positive, range, retry};
 use crate::config::document::Document;
 use crate::config::places::Path;
-use crate::config::plan::{HealthPlan, PoolPlan, PoolTimeoutsPlan, QueuePlan, defaults};
+use crate::config::plan::{PoolPlan, PoolTimeoutsPlan, QueuePlan, defaults};
 use crate::config::units::{Span, SpanOrNone};
 use crate::config::wording::item;
-use crate::config::yaml;
+use crate::config::yaml::{self, Backup, OnDown};
 
 pub(super) fn check(items: Vec<Item<yaml::Pool>>, texts: Texts<'_, '_>) -> Vec<PoolPlan> {
     let damaged = texts.iter().any(|text| text.is_damaged(&path(&["pools"])));
@@ -46,45 +47,42 @@ fn pool(text: &mut Document<'_>, at: &Path, name: &str, yaml: yaml::Pool, fleet:
     if yaml.defaults.tls.is_some() && !endpoints.iter().any(|one| one.tls) && !text.is_damaged(&list) {
         text.at(&tls_at, format!("{} is for https, and no endpoint's URL is https", item(&tls_at)));
     }
-    if let Some(retries) = yaml.retries.filter(|retries| *retries > 10) {
-        range(text, &below(at, "retries"), &retries.to_string(), "0 to 10");
-    }
     let poll = yaml.poll.and_then(|poll| poll.0);
     if poll.is_some_and(|span| span.0 < Duration::from_millis(50)) {
         let found = poll.map(|span| span.to_string()).unwrap_or_default();
         range(text, &below(at, "poll"), &found, "50ms or more, or auto");
     }
+    let health = health::health(text, &below(at, "health"), yaml.health);
+    let ejection = health::ejection(text, &below(at, "ejection"), yaml.ejection, health.as_ref());
+    let cut_on_down = yaml.on_down == Some(OnDown::Cut);
+    let backup_one = yaml.backup == Some(Backup::One);
+    if cut_on_down && health.is_none() && ejection.is_none() {
+        let cut_at = below(at, "on_down");
+        text.warn(
+            &cut_at,
+            format!("{} has no effect: without `health` and `ejection` nothing turns down", item(&cut_at)),
+        );
+    }
+    if yaml.backup.is_some() && !endpoints.iter().any(|one| one.spec.backup) && !text.is_damaged(&list) {
+        let backup_at = below(at, "backup");
+        text.warn(&backup_at, format!("{} has no effect: no endpoint has `backup: true`", item(&backup_at)));
+    }
     PoolPlan {
         name: name.into(),
         endpoints,
-        health: health(text, &below(at, "health"), yaml.health),
+        defaults: Arc::new(yaml.defaults),
+        dir: text.beside(""),
+        backup_one,
+        health,
+        ejection,
+        panic: yaml.panic.unwrap_or(false),
         queue: queue(text, &below(at, "queue"), &yaml.queue),
-        retries: yaml.retries.unwrap_or(defaults::RETRIES),
+        retry: retry::check(text, &below(at, "retries"), yaml.retries.map(|retries| retries.0)),
+        cut_on_down,
+        reuse: yaml.reuse.unwrap_or_default(),
         timeouts: timeouts(text, &below(at, "timeouts"), &yaml.timeouts),
         poll: poll.map(|span| span.0),
     }
-}
-
-fn health(text: &mut Document<'_>, at: &Path, yaml: Option<yaml::Health>) -> Option<HealthPlan> {
-    let normal = defaults::HEALTH;
-    let checks = match yaml {
-        Some(yaml::Health::None) => return None,
-        Some(yaml::Health::Checks(checks)) => checks,
-        None => return Some(normal),
-    };
-    positive(text, &below(at, "every"), checks.every);
-    positive(text, &below(at, "timeout"), checks.timeout);
-    for (key, count) in [("rise", checks.rise), ("fall", checks.fall)] {
-        if let Some(count) = count.filter(|count| !(1..=100).contains(count)) {
-            range(text, &below(at, key), &count.to_string(), "1 to 100");
-        }
-    }
-    Some(HealthPlan {
-        every: checks.every.map_or(normal.every, |span| span.0),
-        timeout: checks.timeout.map_or(normal.timeout, |span| span.0),
-        rise: checks.rise.unwrap_or(normal.rise),
-        fall: checks.fall.unwrap_or(normal.fall),
-    })
 }
 
 fn queue(text: &mut Document<'_>, at: &Path, yaml: &yaml::Queue) -> QueuePlan {

@@ -6,11 +6,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::known::Known;
 use super::matching::{Earlier, matcher};
-use super::{Item, Texts, Unique, balance, below, check_name, near, path, target};
+use super::{Item, Texts, Unique, affinity, balance, below, check_name, near, path, priority, target};
 use crate::config::document::Document;
 use crate::config::matcher::Matcher;
 use crate::config::places::Path;
-use crate::config::plan::{ClientsPlan, EndpointPlan, RoutePlan};
+use crate::config::plan::{ClientsPlan, EndpointPlan, PriorityPlan, RoutePlan};
 use crate::config::yaml;
 use crate::dialect::allow_names;
 
@@ -51,7 +51,9 @@ fn route(
     let named = pools.as_deref().unwrap_or_default();
     target::among(text, at, &yaml, named, known);
     let clients = target::clients(text, at, &yaml, known);
-    let balance = balance::check(text, at, yaml.balance.as_ref(), endpoints(named, known), known);
+    let balance = balance::check(text, at, yaml.balance.as_ref(), endpoints(named, known), known.modules);
+    let priority = priority::check(text, &below(at, "priority"), yaml.priority.as_ref());
+    let affinity = yaml.affinity.as_ref().and_then(|one| affinity::check(text, &below(at, "affinity"), &one.0));
     let aliases = aliases(text, at, &yaml);
     let allow = allow(text, at, &yaml);
     if yaml.default_model.as_deref() == Some("") {
@@ -66,6 +68,8 @@ fn route(
         caps: yaml.caps.unwrap_or(true),
         clients,
         balance: balance?,
+        priority,
+        affinity,
         aliases,
         allow,
         default_model: yaml.default_model.as_deref().map(Into::into),
@@ -91,7 +95,7 @@ fn only_route(written: bool, text: &mut Document<'_>, known: &Known<'_>) -> Opti
         return None;
     };
     let pools = vec![(0, 1)];
-    let balance = balance::check(text, &Path::new(), None, endpoints(&pools, known), known)?;
+    let balance = balance::check(text, &Path::new(), None, endpoints(&pools, known), known.modules)?;
     let matcher = Matcher::default();
     let name = matcher.describe();
     Some(RoutePlan {
@@ -103,6 +107,8 @@ fn only_route(written: bool, text: &mut Document<'_>, known: &Known<'_>) -> Opti
         caps: true,
         clients: ClientsPlan::default(),
         balance,
+        priority: PriorityPlan::default(),
+        affinity: None,
         aliases: BTreeMap::new(),
         allow: BTreeSet::new(),
         default_model: None,

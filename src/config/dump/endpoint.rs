@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Rows, file, text};
-use crate::config::plan::{EndpointPlan, EndpointTlsPlan, EngineKind};
+use crate::config::plan::{EndpointPlan, EndpointTlsPlan, EngineKind, SlowStartPlan};
 use crate::config::units::{Size, Span};
 
 #[derive(Serialize)]
@@ -26,6 +26,8 @@ pub(super) struct Endpoint<'p> {
     models: Option<Rows<'p, String>>,
     load_allowance: Span,
     #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<SlowStart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<Tls>,
     http2: bool,
     resolve: Span,
@@ -35,6 +37,12 @@ pub(super) struct Endpoint<'p> {
     headers: BTreeMap<&'p str, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<&'p str, String>,
+}
+
+#[derive(Serialize)]
+struct SlowStart {
+    over: Span,
+    new: bool,
 }
 
 #[derive(Serialize)]
@@ -81,6 +89,7 @@ impl<'p> Endpoint<'p> {
             vram: spec.vram.map(Size),
             models: spec.models.as_deref().map(models_of),
             load_allowance: Span(spec.load_allowance),
+            slow_start: plan.slow_start.map(|SlowStartPlan { over, new }| SlowStart { over: Span(over), new }),
             tls: Tls::of(&plan.tls_options),
             http2: plan.http2,
             resolve: Span(plan.resolve),

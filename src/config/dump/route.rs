@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use arriero_core::Keys;
 use serde::Serialize;
 use serde_yaml::Commented;
 
 use super::{Rows, is_empty, text};
 use crate::config::matcher::Glob;
-use crate::config::plan::{BalancePlan, ClientsPlan, PoolPlan, RoutePlan};
+use crate::config::plan::{
+    AffinityBy, AffinityPlan, BalancePlan, ClientsPlan, PoolPlan, PriorityPlan, PriorityRange, RoutePlan,
+};
+use crate::config::units::Span;
 
 #[derive(Serialize)]
 pub(super) struct Route<'p> {
@@ -23,6 +27,10 @@ pub(super) struct Route<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Clients<'p>>,
     balance: Choice<'p>,
+    #[serde(skip_serializing_if = "Priority::is_default")]
+    priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affinity: Option<Affinity>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     aliases: BTreeMap<&'p str, String>,
     #[serde(skip_serializing_if = "is_empty")]
@@ -39,6 +47,71 @@ enum Choice<'p> {
     Told(Commented<BTreeMap<&'static str, &'p serde_json::Value>>),
     /// In JSON, which knows no comments.
     Plain(BTreeMap<&'static str, &'p serde_json::Value>),
+}
+
+#[derive(PartialEq, Serialize)]
+#[serde(untagged)]
+enum Priority {
+    Fixed(i16),
+    Header { header: String, min: i16, max: i16, default: i16 },
+    Body { body: String, min: i16, max: i16, default: i16 },
+}
+
+impl Priority {
+    fn of(plan: &PriorityPlan) -> Priority {
+        match plan {
+            PriorityPlan::Fixed(class) => Priority::Fixed(*class),
+            PriorityPlan::Header { name, range: PriorityRange { min, max, default } } => {
+                Priority::Header { header: text(name), min: *min, max: *max, default: *default }
+            }
+            PriorityPlan::Body { field, range: PriorityRange { min, max, default } } => {
+                Priority::Body { body: text(field), min: *min, max: *max, default: *default }
+            }
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Priority::Fixed(0)
+    }
+}
+
+#[derive(Serialize)]
+struct Affinity {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insert_cookie: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<Span>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<usize>,
+    hard: bool,
+}
+
+impl Affinity {
+    fn of(AffinityPlan { by, hard }: &AffinityPlan) -> Affinity {
+        let nothing = Affinity { by: None, insert_cookie: None, ttl: None, entries: None, hard: *hard };
+        match by {
+            AffinityBy::Keys { by, ttl, entries } => {
+                let by = serde_json::to_value(Keys(by.to_vec())).unwrap_or_default();
+                Affinity { by: Some(in_texts(by)), ttl: Some(Span(*ttl)), entries: Some(*entries), ..nothing }
+            }
+            AffinityBy::Cookie { name, ttl } => {
+                Affinity { insert_cookie: Some(text(name)), ttl: ttl.map(Span), ..nothing }
+            }
+        }
+    }
+}
+
+/// `$` as `$$` in every text: a key's name may hold one.
+fn in_texts(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(plain) => text(&plain).into(),
+        Value::Array(items) => items.into_iter().map(in_texts).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (key, in_texts(value))).collect(),
+        other => other,
+    }
 }
 
 #[derive(Serialize)]
@@ -112,6 +185,8 @@ impl<'p> Route<'p> {
             caps: plan.caps,
             clients: Clients::of(&plan.clients),
             balance: if comments { Choice::Told(Commented(module, why.clone())) } else { Choice::Plain(module) },
+            priority: Priority::of(&plan.priority),
+            affinity: plan.affinity.as_ref().map(Affinity::of),
             aliases: plan.aliases.iter().map(|(from, to)| (&**from, text(to))).collect(),
             allow: plan.allow.iter().copied().collect(),
             default_model: plan.default_model.as_deref().map(text),

@@ -1,4 +1,4 @@
-//! The plan of a listener, and of who may ask. What is behind a file name was readable when the plan was made.
+//! The plan of a listener, of the admin listener, and of who may ask. What is behind a file name was readable when the plan was made.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+
+use crate::config::secret::Secret;
 
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,36 @@ pub struct ListenerPlan {
     pub trusted_proxies: Vec<IpNet>,
     /// Most connections at once; `None` = no limit.
     pub max_connections: Option<u32>,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminPlan {
+    /// Where it is.
+    pub bind: AdminBind,
+    /// What a caller must know; `None` = nothing.
+    pub token: Option<Secret>,
+    /// The file that the token came from.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminBind {
+    /// An address.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for AdminBind {
+    /// As it is written in YAML.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdminBind::Tcp(address) => address.fmt(out),
+            AdminBind::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// A certificate: two files that could be read when the configuration was loaded. What is in them is not checked here.

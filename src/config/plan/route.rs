@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arriero_core::Strategy;
+use arriero_core::{KeySource, Strategy};
 
+use super::PriorityPlan;
 use crate::config::matcher::Matcher;
 
 /// One route.
@@ -27,6 +29,10 @@ pub struct RoutePlan {
     pub clients: ClientsPlan,
     /// How an endpoint is chosen.
     pub balance: BalancePlan,
+    /// Who waits before whom.
+    pub priority: PriorityPlan,
+    /// What keeps requests at the endpoint that served an earlier one; `None` = nothing but stateful ids.
+    pub affinity: Option<AffinityPlan>,
     /// Model names that clients use -> the names that endpoints know.
     pub aliases: BTreeMap<Arc<str>, Arc<str>>,
     /// Families of engine control endpoints that are let through; names of [`crate::dialect::allow_names`].
@@ -60,6 +66,36 @@ pub enum ClientsPlan {
     Only(BTreeSet<Arc<str>>),
     /// Everyone, no key is asked for.
     Public,
+}
+
+/// What keeps requests at one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AffinityPlan {
+    /// How an endpoint is remembered.
+    pub by: AffinityBy,
+    /// True: a request whose endpoint cannot be used is refused; false: it goes elsewhere, and stays there.
+    pub hard: bool,
+}
+
+/// How an endpoint is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AffinityBy {
+    /// In a table: a key of the request -> the endpoint that served it.
+    Keys {
+        /// Where the key comes from: the first that the request has.
+        by: Arc<[KeySource]>,
+        /// A key that nobody used for this long is forgotten.
+        ttl: Duration,
+        /// Most keys; the longest unused goes first.
+        entries: usize,
+    },
+    /// In a cookie that the answer sets.
+    Cookie {
+        /// Its name.
+        name: Arc<str>,
+        /// Its Max-Age; `None` = until the browser ends.
+        ttl: Option<Duration>,
+    },
 }
 
 /// Makes a new strategy, as often as it is asked.

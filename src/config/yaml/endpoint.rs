@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::{Table, TextMap};
+use super::{SlowStart, Table, TextMap};
 use crate::config::units::{Size, Span};
 
 /// What kind of engine answers at an endpoint.
@@ -89,6 +89,10 @@ macro_rules! endpoint_options {
             /// Extra time for the first byte while a model loads. Default 0s.
             #[serde(default)]
             pub load_allowance: Option<Span>,
+            /// Weight and cap grow for this long after it came back up: `30s`; `{ over: 30s, new: true }` for endpoints that
+            /// join a running pool, too; or `none`. Default none.
+            #[serde(default)]
+            pub slow_start: Option<SlowStart>,
             /// A file with the API key, beside the configuration file.
             #[serde(default)]
             pub api_key_file: Option<String>,
@@ -150,6 +154,7 @@ impl Endpoint {
             vram: self.vram.or(defaults.vram),
             models: self.models.or_else(|| defaults.models.clone()),
             load_allowance: self.load_allowance.or(defaults.load_allowance),
+            slow_start: self.slow_start.or(defaults.slow_start),
             api_key_file: self.api_key_file.or_else(|| defaults.api_key_file.clone()),
             headers: join(self.headers, &defaults.headers),
             headers_file: self.headers_file.or_else(|| defaults.headers_file.clone()),

@@ -133,63 +133,53 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
-/// Active health checks.
-#[derive(Clone, Copy, Debug)]
-pub enum Health {
+/// A mapping, or the word `none`.
+#[derive(Clone, Debug)]
+pub enum NoneOr<T> {
     /// Off.
     None,
-    /// On.
-    Checks(Checks),
+    /// On, like this.
+    Some(T),
 }
 
-/// How endpoints are checked.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Checks {
-    /// Time between two checks. Default 2s.
-    pub every: Option<Span>,
-    /// Good checks in a row that bring an endpoint up. Default 2.
-    #[schemars(range(min = 1, max = 100))]
-    pub rise: Option<u32>,
-    /// Bad checks in a row that take it down. Default 3.
-    #[schemars(range(min = 1, max = 100))]
-    pub fall: Option<u32>,
-    /// The longest that one check may take. Default 2s.
-    pub timeout: Option<Span>,
+/// What can be switched off by writing `none`.
+pub trait CanBeNone {
+    /// Both forms in words, for errors.
+    const FORM: &'static str;
 }
 
-impl<'de> Deserialize<'de> for Health {
+impl<'de, T: Deserialize<'de> + CanBeNone> Deserialize<'de> for NoneOr<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NoneOrChecks)
+        deserializer.deserialize_any(NoneOrMapping(PhantomData))
     }
 }
 
-struct NoneOrChecks;
+struct NoneOrMapping<T>(PhantomData<T>);
 
-impl<'de> Visitor<'de> for NoneOrChecks {
-    type Value = Health;
+impl<'de, T: Deserialize<'de> + CanBeNone> Visitor<'de> for NoneOrMapping<T> {
+    type Value = NoneOr<T>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("none, or a mapping with every, rise, fall, timeout")
+        out.write_str(T::FORM)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Health, E> {
-        if text == "none" { Ok(Health::None) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+    fn visit_str<E: Error>(self, text: &str) -> Result<NoneOr<T>, E> {
+        if text == "none" { Ok(NoneOr::None) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Health, A::Error> {
-        Checks::deserialize(MapAccessDeserializer::new(map)).map(Health::Checks)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NoneOr<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(NoneOr::Some)
     }
 }
 
-impl JsonSchema for Health {
+impl<T: JsonSchema> JsonSchema for NoneOr<T> {
     fn schema_name() -> Cow<'static, str> {
-        "Health".into()
+        format!("NoneOr{}", T::schema_name()).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let checks = generator.subschema_for::<Checks>();
-        json_schema!({ "anyOf": [{ "const": "none" }, checks] })
+        let mapping = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "const": "none" }, mapping] })
     }
 }
 

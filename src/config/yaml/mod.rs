@@ -3,20 +3,30 @@
 //! Every key is here with its one line of help: the JSON Schema is made from these comments. A key that is not here
 //! is refused. What the keys mean together is checked in [`crate::config::check`].
 
+mod affinity;
 mod endpoint;
 mod forms;
+mod health;
 mod listener;
+mod priority;
+mod retry;
 mod route;
+mod slow_start;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use affinity::{Affinity, Keeping};
 pub use endpoint::{Endpoint, EndpointOptions, EndpointTls, EndpointYaml, Engine, InFlight, Models};
-pub use forms::{Health, OneOrMany, OneOrManyOf, Poll, Table};
+pub use forms::{CanBeNone, NoneOr, OneOrMany, OneOrManyOf, Poll, Table};
+pub use health::{Checks, Ejecting, Ejection, Health, Last, Statuses};
 pub use listener::{Auth, Cert, Listener};
+pub use priority::{AskedPriority, Priority};
+pub use retry::{Backup, Cause, OnDown, Retries, RetriesYaml, Reuse};
 pub use route::{Balance, Clients, Match, PoolChoice, Route};
+pub use slow_start::{Ramp, SlowStart};
 
 use crate::config::units::{Size, Span, SpanOrNone};
 
@@ -64,8 +74,11 @@ pub struct Included {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Address and port. Default 127.0.0.1:9901.
+    /// Address and port, or `unix:` and the path of a socket. Default 127.0.0.1:9901.
     pub bind: Option<String>,
+    /// A file with the token that callers must send as `authorization: Bearer TOKEN`: one line, 16 characters or more.
+    /// Required where `bind` is an address that others can reach.
+    pub token_file: Option<String>,
 }
 
 /// Headers on answers.
@@ -122,13 +135,23 @@ pub struct Pool {
     pub endpoints: Vec<EndpointYaml>,
     /// Options for every endpoint that does not set them itself; headers and labels are joined key by key.
     pub defaults: EndpointOptions,
+    /// Who serves where no normal endpoint can: `all` backups, or `one`, the first that can. Default all.
+    pub backup: Option<Backup>,
     /// Active health checks, or `none`.
     pub health: Option<Health>,
+    /// When an endpoint whose requests fail is left out for a time, or `none`.
+    pub ejection: Option<Ejection>,
+    /// True: where no endpoint is up, requests go to those that are down or ejected all the same. Default false.
+    pub panic: Option<bool>,
     /// Where requests wait while no endpoint is free.
     pub queue: Queue,
-    /// How often a request that failed before its first response byte is tried on another endpoint. Default 2.
-    #[schemars(range(max = 10))]
-    pub retries: Option<u32>,
+    /// How often a request that failed before its first response byte is tried on another endpoint, or a mapping with
+    /// more. Default 2.
+    pub retries: Option<RetriesYaml>,
+    /// Requests that run on an endpoint which turns down: `finish` them, or `cut` them. Default finish.
+    pub on_down: Option<OnDown>,
+    /// Kept connections to engines: `safe` (not for what must not be sent twice), `always` or `never`. Default safe.
+    pub reuse: Option<Reuse>,
     /// Timeouts towards the engines.
     pub timeouts: PoolTimeouts,
     /// How often engines are asked for their load. Default `auto`: 2s, or 500ms for engines with a queue gauge.

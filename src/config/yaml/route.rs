@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use super::{OneOrMany, Table, TextMap};
+use super::{Affinity, OneOrMany, Priority, Table, TextMap};
 
 /// One route.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,6 +36,14 @@ pub struct Route {
     /// The module that chooses: its name, or `{ name: { options } }`. Default `auto`.
     #[serde(default)]
     pub balance: Option<Balance>,
+    /// Its requests' class in the queue, lower first, -2047 to 2047; or where a request says its own:
+    /// `{ header: x-priority }`, `{ body: priority }`, `{ body: service_tier }`. Default 0.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// What keeps requests at the endpoint that served an earlier one: `session`, another source of a key, a list of
+    /// sources, or a mapping with more. Default: nothing.
+    #[serde(default)]
+    pub affinity: Option<Affinity>,
     /// Model names that clients use -> the names that endpoints know.
     #[serde(default)]
     pub aliases: Table<String>,
