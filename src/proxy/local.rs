@@ -67,6 +67,7 @@ pub fn is_ready(gateway: &Gateway) -> bool {
 pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
     let mut models = BTreeSet::new();
     let ids: Vec<_> = snapshot.pools.iter().flat_map(|pool| pool.endpoints.iter().copied()).collect();
+    let now = gateway.herd.now();
     let nodes: Vec<Value> = gateway.herd.read(|fleet| {
         let known = ids.iter().filter_map(|id| fleet.endpoints().get(*id));
         known
@@ -82,7 +83,7 @@ pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
                     "state": format!("{:?}", endpoint.health).to_lowercase(),
                     "models_known": endpoint.knows_models(),
                     "in_flight": endpoint.in_flight(),
-                    "cap": endpoint.cap(),
+                    "cap": endpoint.cap(now),
                     "resident": resident,
                 })
             })

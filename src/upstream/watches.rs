@@ -77,6 +77,9 @@ impl Watches {
         }
     }
 
+    /// True: the engine at `id` is asked nothing until further notice.
+    pub fn pause(&self, _id: EndpointId, _on: bool) {}
+
     /// What the engine at `id` said of itself.
     pub fn heard<R>(&self, id: EndpointId, look: impl FnOnce(&Heard) -> R) -> Option<R> {
         self.heard.lock().get(&id).map(look)

@@ -65,7 +65,7 @@ pub(super) fn add(
         let Some(place) = plan.pools.iter().position(|known| *known.name == *pool) else {
             return Err(ControlError::not_found("pool", pool, plan.pools.iter().map(|pool| pool.name.as_ref())));
         };
-        let fresh = config::check_endpoint(plan, pool, endpoint)
+        let fresh = config::check_endpoint(plan, pool, &endpoint)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
         plan.pools[place].endpoints.push(fresh);
         Ok(())
@@ -97,7 +97,7 @@ pub(super) fn balance(
         let Some(found) = plan.routes.iter_mut().find(|known| *known.name == *route) else {
             return Err(ControlError::not_found("route", route, names.iter().map(String::as_str)));
         };
-        found.balance = config::check_balance(&reloader.modules, balance)
+        found.balance = config::check_balance(&reloader.modules, &balance)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
         Ok(())
     })?;

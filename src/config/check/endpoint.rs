@@ -112,6 +112,7 @@ pub(super) fn check(
             vram: yaml.vram.map(|size| size.0),
             models,
             load_allowance: yaml.load_allowance.map_or(Duration::ZERO, |span| span.0),
+            slow_start: None,
         },
         slow_start,
         url: written.into(),
