@@ -71,12 +71,9 @@ impl Fleet {
     pub fn first_token(&mut self, now: Time, ticket: Ticket) {
         self.latest = now;
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
-        let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
-        pool.answered(&attempt);
-        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
-        pool.tell(&self.ledger.table, now, Some(ticket), |running| {
-            Some(Event::FirstToken { endpoint, request, mine: Some(running) == attempt.picked_by })
-        });
+        if let Some(pool) = self.pools.get_mut(&attempt.pool) {
+            pool.first_token(&self.ledger.table, now, &attempt);
+        }
     }
 
     /// An attempt ended: its slot is free, and waiters may get it. A ticket that is not known changes nothing.
@@ -142,7 +139,7 @@ impl Fleet {
     }
 
     /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget
-    /// ([`crate::RetryLimits`]) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
+    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
     pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
         let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
             return false;

@@ -47,6 +47,8 @@ pub(crate) struct Attempt {
     /// The strategy that chose; `None` if the request was bound to the endpoint.
     pub(crate) picked_by: Option<StrategyId>,
     pub(crate) facts: Arc<RequestFacts>,
+    /// It is a retry of which nothing came yet: it counts against the pool's budget.
+    pub(crate) tries_again: bool,
     alone: bool,
 }
 
@@ -127,7 +129,8 @@ impl Ledger {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         record.tickets.push(ticket);
-        let attempt = Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), alone };
+        let tries_again = facts.attempt > 0;
+        let attempt = Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), tries_again, alone };
         self.attempts.insert(ticket, attempt);
         Some(Started {
             ticket,
@@ -146,6 +149,9 @@ impl Ledger {
         job.first_token = Some(now);
         if let Some(local) = job.local.clone() {
             residency::proven(endpoint, &local, now);
+        }
+        if let Some(kept) = self.attempts.get_mut(&ticket) {
+            kept.tries_again = false;
         }
         Some(attempt)
     }

@@ -158,6 +158,12 @@ impl Fleet {
         }
     }
 
+    /// The endpoint that a pool knows for a pin, whether or not it can be used now.
+    pub fn pinned(&self, pool: PoolId, to: PinTo) -> Option<EndpointId> {
+        let memory = &self.pools.get(&pool)?.memory;
+        memory.named(Pin { to, hard: false }, self.latest).map(|(endpoint, _)| endpoint)
+    }
+
     /// What a pool remembers of who served whom, in no order.
     pub fn affinity(&self, pool: PoolId) -> impl Iterator<Item = AffinityRow> + '_ {
         let now = self.latest;

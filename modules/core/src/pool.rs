@@ -38,7 +38,7 @@ pub(crate) struct Pool {
     pub(crate) drain_rate: DrainRate,
     /// Attempts that hold a slot.
     pub(crate) live: usize,
-    /// Those of them that are not first attempts.
+    /// Those of them that are retries of which nothing came yet.
     pub(crate) live_retries: usize,
     /// When the queue is to be scanned again though nothing happened.
     pub(crate) wake_at: Option<Time>,
@@ -262,7 +262,7 @@ impl Pool {
     /// An attempt of this pool gave its slot back.
     pub(crate) fn ended(&mut self, table: &Endpoints, now: Time, attempt: &Attempt, outcome: Outcome, usage: &Usage) {
         self.live -= 1;
-        self.live_retries -= usize::from(attempt.facts.attempt > 0);
+        self.live_retries -= usize::from(attempt.tries_again);
         if matches!(outcome, Outcome::Complete | Outcome::ClientGone) {
             self.drain_rate.completed(now);
         }
@@ -275,8 +275,18 @@ impl Pool {
         });
     }
 
+    /// The first token of an attempt came: as a retry it has succeeded.
+    pub(crate) fn first_token(&mut self, table: &Endpoints, now: Time, attempt: &Attempt) {
+        self.live_retries -= usize::from(attempt.tries_again);
+        self.answered(attempt);
+        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
+        self.tell(table, now, Some(attempt.ticket), |running| {
+            Some(Event::FirstToken { endpoint, request, mine: Some(running) == attempt.picked_by })
+        });
+    }
+
     /// An engine answered an attempt.
-    pub(crate) fn answered(&mut self, attempt: &Attempt) {
+    fn answered(&mut self, attempt: &Attempt) {
         if let Some(pin) = attempt.facts.pin {
             self.memory.answered(pin, attempt.endpoint);
         }
