@@ -15,7 +15,7 @@ use crate::config::diagnostic::Diagnostic;
 pub use listener::{AdminBind, AdminPlan, AuthPlan, CertPlan, ClientKey, ListenerPlan};
 pub use pool::{
     EjectionPlan, EndpointPlan, EndpointTlsPlan, EngineKind, HealthPlan, HttpCheck, PoolPlan, PoolTimeoutsPlan,
-    QueuePlan, RetryOn, RetryPlan, Reuse, SlowStartPlan,
+    QueuePlan, RetryOn, RetryPlan, Reuse,
 };
 pub use priority::{PriorityPlan, PriorityRange};
 pub use route::{AffinityBy, AffinityPlan, BalancePlan, BuildStrategy, ClientsPlan, RoutePlan};

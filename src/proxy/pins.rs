@@ -53,7 +53,9 @@ pub(super) fn pin(
 /// Of several pools the one that knows the pin; else the one that the key falls to.
 fn choose_target(gateway: &Gateway, ctx: &mut Ctx, to: PinTo, key: Option<u64>) {
     let Some(binding) = ctx.binding().filter(|binding| binding.targets.len() > 1) else { return };
-    let knows: Option<usize> = None; let _ = (gateway, to);
+    let knows = gateway.herd.read(|fleet| {
+        binding.targets.iter().position(|target| target.weight > 0 && fleet.pinned(target.pool, to).is_some())
+    });
     if let Some(target) = knows.or_else(|| key.map(|key| binding.target_for(key))) {
         ctx.target = target;
     }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::endpoint::EndpointSpec;
+use arriero_core::endpoint::{EndpointSpec, SlowStart};
 use http::{HeaderName, HeaderValue};
 
 use super::file::read;
 use super::{Unique, below, check_name, range, tls, url};
 use crate::config::document::Document;
 use crate::config::places::Path;
-use crate::config::plan::{EndpointPlan, SlowStartPlan, defaults};
+use crate::config::plan::{EndpointPlan, defaults};
 use crate::config::secret::Secret;
 use crate::config::wording::item;
-use crate::config::yaml::{Endpoint, Models, SlowStart};
+use crate::config::yaml::{self, Endpoint, Models};
 
 /// What must differ over all pools.
 #[derive(Default)]
@@ -112,9 +112,12 @@ pub(super) fn check(
             vram: yaml.vram.map(|size| size.0),
             models,
             load_allowance: yaml.load_allowance.map_or(Duration::ZERO, |span| span.0),
+<<<<<<< HEAD
             slow_start: None,
+=======
+            slow_start,
+>>>>>>> config
         },
-        slow_start,
         url: written.into(),
         tls: url.tls,
         tls_options,
@@ -151,8 +154,8 @@ fn ranges(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) {
 }
 
 /// How it comes in; the time stands under `over`, or alone.
-fn ramp(text: &mut Document<'_>, origin: &Origin<'_>, yaml: SlowStart) -> Option<SlowStartPlan> {
-    let SlowStart::Ramp(ramp) = yaml else { return None };
+fn ramp(text: &mut Document<'_>, origin: &Origin<'_>, yaml: yaml::SlowStart) -> Option<SlowStart> {
+    let yaml::SlowStart::Ramp(ramp) = yaml else { return None };
     let (at, over_at) = (origin.of(text, &["slow_start"]), origin.of(text, &["slow_start", "over"]));
     let Some(over) = ramp.over else {
         if !text.is_broken(&over_at) {
@@ -165,7 +168,7 @@ fn ramp(text: &mut Document<'_>, origin: &Origin<'_>, yaml: SlowStart) -> Option
     if over.0.is_zero() || over.0 > LONGEST_RAMP {
         range(text, &over_at, &over.to_string(), "more than 0s, up to 24h; or none");
     }
-    Some(SlowStartPlan { over: over.0, new: ramp.new })
+    Some(SlowStart { over: over.0, new: ramp.new })
 }
 
 fn check_models(text: &mut Document<'_>, origin: &Origin<'_>, models: &Models) -> Vec<(Arc<str>, Arc<str>)> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Rows, file, text};
-use crate::config::plan::{EndpointPlan, EndpointTlsPlan, EngineKind, SlowStartPlan};
+use crate::config::plan::{EndpointPlan, EndpointTlsPlan, EngineKind};
 use crate::config::units::{Size, Span};
 
 #[derive(Serialize)]
@@ -89,7 +89,7 @@ impl<'p> Endpoint<'p> {
             vram: spec.vram.map(Size),
             models: spec.models.as_deref().map(models_of),
             load_allowance: Span(spec.load_allowance),
-            slow_start: plan.slow_start.map(|SlowStartPlan { over, new }| SlowStart { over: Span(over), new }),
+            slow_start: spec.slow_start.map(|ramp| SlowStart { over: Span(ramp.over), new: ramp.new }),
             tls: Tls::of(&plan.tls_options),
             http2: plan.http2,
             resolve: Span(plan.resolve),

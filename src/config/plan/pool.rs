@@ -51,8 +51,6 @@ pub struct PoolPlan {
 pub struct EndpointPlan {
     /// What the core needs of it.
     pub spec: EndpointSpec,
-    /// How it comes in; `None` = with its whole weight at once.
-    pub slow_start: Option<SlowStartPlan>,
     /// The URL as written, without a trailing `/`.
     pub url: Arc<str>,
     /// True for https.
@@ -86,15 +84,6 @@ impl EndpointPlan {
     pub fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
         wanted.iter().all(|(label, value)| self.labels.get(label) == Some(value))
     }
-}
-
-/// How an endpoint comes in: its weight and its cap grow in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlowStartPlan {
-    /// For this long.
-    pub over: Duration,
-    /// Also when it joins a pool that is running.
-    pub new: bool,
 }
 
 /// How an https endpoint is believed.
