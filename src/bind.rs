@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arriero_core::endpoint::{EndpointSpec, SlowStart};
 use arriero_core::{
     AffinityLimits, Applied, EjectionLimits, EndpointId, HealthLimits, PoolSpec, QueueLimits, RetryLimits, StrategySpec,
 };
@@ -94,7 +93,7 @@ fn route_binding(
 fn pool_spec(pool: &PoolPlan) -> PoolSpec {
     PoolSpec {
         name: pool.name.clone(),
-        endpoints: pool.endpoints.iter().map(endpoint_spec).collect(),
+        endpoints: pool.endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect(),
         queue: QueueLimits {
             max_requests: pool.queue.max_requests as usize,
             max_bytes: pool.queue.max_bytes,
@@ -120,11 +119,6 @@ fn pool_spec(pool: &PoolPlan) -> PoolSpec {
         affinity: AffinityLimits::default(),
         strategies: Vec::new(),
     }
-}
-
-fn endpoint_spec(endpoint: &EndpointPlan) -> EndpointSpec {
-    let slow_start = endpoint.slow_start.map(|slow| SlowStart { over: slow.over, new: slow.new });
-    EndpointSpec { slow_start, ..endpoint.spec.clone() }
 }
 
 fn pool_bindings(plan: &Plan, applied: &Applied) -> Vec<PoolBinding> {

@@ -22,11 +22,14 @@ pub(super) fn status(gateway: &Arc<Gateway>) -> Status {
         let pools = pools.map(|(plan, binding)| pool(gateway, &snapshot, fleet, now, plan, binding)).collect();
         (pools, routes.map(|(plan, binding)| route(&snapshot, fleet, plan, binding)).collect::<Vec<_>>())
     });
-    let rebalanced = gateway.history.lock().rebalanced.clone();
+    let (rebalanced, uptime) = {
+        let history = gateway.history.lock();
+        (history.rebalanced.clone(), history.started.elapsed())
+    };
     let set_here = |route: RouteReport| RouteReport { set_here: rebalanced.contains(&route.name), ..route };
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_s: gateway.history.lock().started.elapsed().as_secs_f64(),
+        uptime_s: uptime.as_secs_f64(),
         ready: local::is_ready(gateway),
         stopping: gateway.live.is_draining(),
         requests: gateway.live.count(),

@@ -112,11 +112,7 @@ pub(super) fn check(
             vram: yaml.vram.map(|size| size.0),
             models,
             load_allowance: yaml.load_allowance.map_or(Duration::ZERO, |span| span.0),
-<<<<<<< HEAD
-            slow_start: None,
-=======
             slow_start,
->>>>>>> config
         },
         url: written.into(),
         tls: url.tls,
