@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -138,7 +139,7 @@ impl Engines {
         let shared = Shared { state: Arc::new(Mutex::new(state)), changes: Arc::new(watch::Sender::new(0)) };
         let mut engines = Engines { shared, addresses: Vec::new(), tasks: Vec::new() };
         for engine in 0..count {
-            let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+            let listener = listen(SocketAddr::from((own_address(), 0)))?;
             engines.addresses.push(listener.local_addr()?);
             engines.tasks.push(Arc::default());
             engines.serve(engine, listener);
@@ -223,6 +224,13 @@ impl Drop for Engines {
             tasks.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(AbortHandle::abort);
         }
     }
+}
+
+/// A loopback address that nobody else connects from or listens on, so that a closed engine's port stays its own.
+fn own_address() -> [u8; 4] {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [.., high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    [127, 1, high, low.max(1)]
 }
 
 fn keep(tasks: &Mutex<Vec<AbortHandle>>, task: AbortHandle) {

@@ -179,7 +179,9 @@ impl Proxy {
         if self.side == Side::HAProxy {
             let old = self.pid().to_string();
             self.spawn(&["-sf".to_owned(), old])?;
-            return self.serves().await;
+            self.serves().await?;
+            let alone = async |proxy: &Proxy| Ok((listening(proxy.address.port())? == 1).then_some(()));
+            return self.until("the old process to stop listening", alone).await;
         }
         let before = self.generation().await?;
         self.signal("HUP")?;
@@ -223,6 +225,12 @@ impl Drop for Proxy {
 fn free_addresses() -> anyhow::Result<[SocketAddr; 2]> {
     let bound = [TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?];
     Ok([bound[0].local_addr()?, bound[1].local_addr()?])
+}
+
+/// How many sockets listen on a port of the loopback address.
+fn listening(port: u16) -> anyhow::Result<usize> {
+    let place = format!(" 0100007F:{port:04X} 00000000:0000 0A ");
+    Ok(std::fs::read_to_string("/proc/net/tcp")?.lines().filter(|line| line.contains(&place)).count())
 }
 
 /// The first of the usual places that has the program.

@@ -44,6 +44,7 @@ pub async fn run(world: &World) -> anyhow::Result<Vec<Finding>> {
     for source in SOURCES {
         findings.push(repeat(world, source).await?);
     }
+    findings.push(keyless(world).await?);
     Ok(findings)
 }
 
@@ -70,6 +71,23 @@ async fn repeat(world: &World, source: &Source) -> anyhow::Result<Finding> {
     let bound =
         format!("{keys} keys, {ROUNDS} times each on 5 connections: no key has two homes, every engine has keys");
     Ok(Finding::of(&format!("hash on {}", source.name), setup.words(), &bound).seen(told(0), told(1)).holds(holds))
+}
+
+/// Requests that have no key.
+async fn keyless(world: &World) -> anyhow::Result<Finding> {
+    const ASKS: usize = 120;
+    const LEAST: usize = 15;
+    let setup = Setup::of(3)
+        .balance("hdr(x-user)", "{ hash: { key: { header: x-user }, bounded-load: 0 } }")
+        .haproxy("hash-type consistent");
+    let asks = Arc::new(vec![Ask::chat(); ASKS]);
+    let owners = world.both(&setup, async |stage| stage.owners(&asks, 1).await).await?;
+    let counts = owners.each_ref().map(|owners| tally(owners, 3));
+    let bound = format!("{ASKS} requests without a key: every engine gets at least {LEAST}");
+    Ok(Finding::of("hash, no key", setup.words(), &bound)
+        .seen(ratio(&counts[0]), ratio(&counts[1]))
+        .holds(counts.each_ref().map(|counts| counts.iter().all(|count| *count >= LEAST)))
+        .differing("HAProxy takes turns; ours goes to the least loaded, one of equals by chance (`without-key`)"))
 }
 
 fn by_source(key: u32) -> Ask {
