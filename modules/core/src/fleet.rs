@@ -145,7 +145,7 @@ impl Fleet {
             return false;
         };
         let Some(pool) = self.pools.get(&attempt.pool) else { return false };
-        let retries = pool.live_retries + pool.queue.retries();
+        let retries = pool.retries();
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
         let mut again = (*attempt.facts).clone();
         again.tried.push(attempt.endpoint);

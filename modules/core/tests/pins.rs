@@ -55,7 +55,6 @@ fn a_key_stays_where_it_was_served_and_waits_for_a_slot_there() {
     let third = bench.wait(keyed(4, 7, false));
     let other = bench.grant(request(5));
     assert_ne!(other.endpoint, home, "a free request passes by");
-    assert!(bench.fleet.next_deadline().unwrap() >= bench.now + Duration::from_secs(60), "no scan for the free one");
     let (waiter, grant) = Bench::only_grant(bench.finish(second.ticket, Outcome::Complete));
     assert_eq!((waiter, grant.endpoint), (third, home));
     assert_eq!(bench.fleet.pinned(pool_id(&bench), PinTo::Key { key: 7, ttl: TTL, entries: 1 }), Some(home));
@@ -227,6 +226,31 @@ fn what_is_remembered_is_bounded_in_number_and_time() {
     assert_eq!(keys, [300], "used since");
     bench.fleet.clear_affinity(p, None);
     assert_eq!(bench.fleet.affinity(p).count(), 0);
+}
+
+#[test]
+fn who_waits_is_free_when_the_tie_is_forgotten() {
+    let (mut bench, home) = settled(7);
+    let held = [bench.grant(keyed(2, 7, false)), bench.grant(keyed(3, 7, false))];
+    let waits = bench.wait(keyed(4, 7, false));
+    bench.fleet.clear_affinity(pool_id(&bench), Some(7));
+    assert!(bench.fleet.next_deadline().unwrap() <= bench.now, "at once");
+    let (waiter, grant) = Bench::only_grant(bench.advance(Duration::ZERO));
+    assert_eq!(waiter, waits);
+    assert_ne!(grant.endpoint, home);
+
+    let mut short = keyed(5, 8, false);
+    short.pin = Some(Pin { to: PinTo::Key { key: 8, ttl: Duration::from_secs(5), entries: 10 }, hard: false });
+    bench.finish(grant.ticket, Outcome::Complete);
+    let first = bench.grant(short.clone());
+    bench.finish(held[0].ticket, Outcome::Complete);
+    bench.finish(held[1].ticket, Outcome::Complete);
+    let second = bench.grant(short.clone());
+    assert_eq!(first.endpoint, second.endpoint);
+    bench.wait(short);
+    assert!(bench.advance(Duration::from_millis(4900)).is_empty());
+    let (_, third) = Bench::only_grant(bench.advance(Duration::from_millis(1100)));
+    assert_ne!(third.endpoint, first.endpoint, "the tie was too old before a slot came");
 }
 
 #[test]
