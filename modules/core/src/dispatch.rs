@@ -170,6 +170,11 @@ impl Pool {
         })
     }
 
+    /// When the queue is to be scanned though nothing happened; an empty one never is.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.wake_at.filter(|_| !self.queue.is_empty())
+    }
+
     /// Notes when time alone may free a slot: a back-off or an ejection ends, a cap grows, a report grows old, a strategy
     /// changes its mind.
     fn plan_wake(&mut self, ledger: &Ledger, now: Time) {
