@@ -93,7 +93,6 @@ pub fn edit<E: From<String>>(
     plan.warnings.clear();
     let (generation, changes) = apply(gateway, plan)?;
     gateway.history.lock().edited(&changes);
-    log::info!("generation {generation} is in force, by the admin API: {}", changes.join("; "));
     Ok((generation, changes))
 }
 

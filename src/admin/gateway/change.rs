@@ -40,7 +40,6 @@ pub(super) fn endpoint(gateway: &Arc<Gateway>, name: &str, change: &EndpointChan
     if let Some(state) = change.state {
         gateway.watches.pause(id, state == StateWord::Maint);
     }
-    log::info!("{name}: {orders:?}, by the admin API");
     Ok(())
 }
 
