@@ -44,7 +44,6 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
     if ctx.travel == Travel::Held
         && harmless
         && ctx.retry_on().status(status)
-        && ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
         && fail::retry(gateway, session, ctx, outcome, cause_of(status))
     {
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "tried elsewhere");

@@ -12,26 +12,24 @@ use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, local, reply, shim};
 use crate::dialect::errors::{self, ErrorKind};
 
-/// Ends the attempt and says whether the request is tried on another endpoint. Never after the first response byte.
+/// Says whether the request is tried on another endpoint, and if so ends the attempt. Never after the first response
+/// byte, and never for a request that is bound to its endpoint. If not, the attempt still holds its slot.
 pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
-    ctx.outcome = Some(outcome);
-    let Some(slot) = ctx.slot.take() else { return false };
-    let untouched = !has_answer(session);
     let bound = ctx.facts.pin.is_some_and(|pin| pin.hard);
-    let may = untouched && !bound && outcome != Outcome::ClientGone;
-    let again = may && slot.may_retry(gateway.retries(ctx));
+    let most = gateway.retries(ctx);
+    let may = !has_answer(session) && !bound && outcome != Outcome::ClientGone;
+    let Some(slot) = ctx.slot.take_if(|slot| may && slot.may_retry(most)) else { return false };
+    ctx.outcome = Some(outcome);
     let endpoint = slot.grant().endpoint;
     slot.end(outcome, &Usage::default());
-    if again {
-        let facts = Arc::make_mut(&mut ctx.facts);
-        if let Some(upstream) = &ctx.upstream {
-            upstream.figures.redispatches.inc();
-        }
-        facts.attempt += 1;
-        facts.tried.push(endpoint);
-        gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
+    if let Some(upstream) = &ctx.upstream {
+        upstream.figures.redispatches.inc();
     }
-    again
+    let facts = Arc::make_mut(&mut ctx.facts);
+    facts.attempt += 1;
+    facts.tried.push(endpoint);
+    gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
+    true
 }
 
 /// The client has the head of an answer. A 101 is one: a WebSocket runs.
