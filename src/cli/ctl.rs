@@ -8,6 +8,8 @@ mod client;
 mod command;
 mod lists;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
