@@ -83,6 +83,15 @@ impl ControlError {
         ControlError::Broken { message, findings }
     }
 
+    /// The error in one line, with what is allowed.
+    pub fn in_words(&self) -> String {
+        match self {
+            ControlError::NotFound { message, allowed: Some(allowed) }
+            | ControlError::Invalid { message, allowed: Some(allowed) } => format!("{message}; allowed: {allowed}"),
+            other => other.to_string(),
+        }
+    }
+
     /// `Ok` if the change was made for the generation in force, or for any.
     ///
     /// # Errors

@@ -164,7 +164,7 @@ impl AffinityQuery {
     /// It is no hash.
     pub fn key_hash(&self) -> Result<Option<u64>, ControlError> {
         let Some(hex) = &self.key else { return Ok(None) };
-        let plain = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let plain = (1..=16).contains(&hex.len()) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = u64::from_str_radix(hex, 16).ok().filter(|_| plain);
         let wrong = || ControlError::invalid(format!("`{hex}` is no key"), "the key's hash in 1 to 16 hex digits");
         hash.map(Some).ok_or_else(wrong)
