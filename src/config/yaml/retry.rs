@@ -133,7 +133,7 @@ impl JsonSchema for Cause {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["connect", "reset", 429, 502, 503, 504, "first-byte"] })
+        json_schema!({ "enum": ["connect", "reset", 429, 502, 503, 504, "429", "502", "503", "504", "first-byte"] })
     }
 }
 
