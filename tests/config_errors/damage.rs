@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::load_text;
 
-const TEXTS: [&str; 2] = [include_str!("../../conf/home.yaml"), crate::edge::EDGE];
+const TEXTS: [&str; 3] = [include_str!("../../conf/home.yaml"), crate::edge::EDGE, crate::keeping::KEEPING];
 
 const SCRAPS: [&str; 16] = [
     "*",
