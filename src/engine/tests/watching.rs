@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::Verdicts;
 use arriero_core::endpoint::Inventory;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch as channel};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::fake::{Answer, Fake};
-use crate::engine::{Description, EngineKind, Limits, Lists, Load, Sink, Target, watch};
+use crate::engine::{Description, EngineKind, Limits, Lists, Load, Sink, Steer, Target, steer, watch};
 
 #[derive(Clone, Debug)]
 enum Told {
@@ -20,9 +21,10 @@ enum Told {
     Sampled(Load),
 }
 
-#[derive(Default)]
 struct Notes {
     told: Mutex<Vec<Told>>,
+    /// What the sink makes of them.
+    verdicts: Mutex<Verdicts>,
     news: Notify,
 }
 
@@ -53,8 +55,9 @@ impl Sink for Notes {
     fn described(&self, description: Description, inventory: Inventory, lists: Lists) {
         self.add(Told::Described(description, inventory, lists));
     }
-    fn probed(&self, ok: bool, why: &str) {
+    fn probed(&self, ok: bool, why: &str) -> Verdicts {
         self.add(Told::Probed(ok, why.into()));
+        *self.verdicts.lock()
     }
     fn sampled(&self, load: Load) {
         self.add(Told::Sampled(load));
@@ -63,20 +66,24 @@ impl Sink for Notes {
 
 struct Watching {
     notes: Arc<Notes>,
-    stop: channel::Sender<bool>,
+    steer: Steer,
     task: JoinHandle<()>,
 }
 
 fn quick() -> Limits {
     let step = Duration::from_millis(20);
-    Limits { every: step, poll: Some(step), inventory: Duration::from_secs(3600), health: true }
+    Limits { every: step, poll: Some(step), inventory: Duration::from_secs(3600), ..Limits::default() }
 }
 
 fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
-    let notes = Arc::new(Notes::default());
-    let (stop, stopped) = channel::channel(false);
-    let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), stopped));
-    Watching { notes, stop, task }
+    let notes = Arc::new(Notes {
+        told: Mutex::default(),
+        verdicts: Mutex::new(Verdicts::Settled),
+        news: Notify::new(),
+    });
+    let (steer, steered) = steer();
+    let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), steered));
+    Watching { notes, steer, task }
 }
 
 fn is_described(kind: EngineKind) -> impl Fn(&Told) -> bool {
@@ -125,7 +132,7 @@ async fn stopping_ends_the_watch_even_within_a_question() {
     let target = Target { timeout: Duration::from_secs(600), ..fake.target() };
     let watched = watching(target, EngineKind::Auto, quick());
     fake.until_asked("/v1/models", 1).await;
-    watched.stop.send(true).unwrap();
+    drop(watched.steer);
     tokio::time::timeout(Duration::from_secs(20), watched.task).await.expect("ends").unwrap();
     assert!(watched.notes.told.lock().is_empty());
 }
@@ -216,6 +223,6 @@ async fn a_target_that_cannot_be_asked_is_down_and_stops_like_any() {
     let target = Target { url: "gopher://x".into(), ..Target::default() };
     let watched = watching(target, EngineKind::Auto, quick());
     watched.notes.until(0, "down", is_down).await;
-    drop(watched.stop);
+    drop(watched.steer);
     tokio::time::timeout(Duration::from_secs(20), watched.task).await.expect("ends").unwrap();
 }
