@@ -9,9 +9,10 @@ use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::guarded::Guarded;
+use crate::operate;
 use crate::pool::Pool;
 use crate::residency;
-use crate::spec::{Applied, AppliedPool, HealthLimits, PoolId, PoolSpec, StrategyId, StrategySpec};
+use crate::spec::{Applied, AppliedPool, Operated, PoolId, PoolSpec, StrategyId, StrategySpec};
 use crate::time::Time;
 
 /// What a configuration changed among the endpoints.
@@ -42,9 +43,8 @@ impl Fleet {
         for spec in pools {
             let pool = old.remove(&spec.name).unwrap_or_else(|| self.new_pool(spec.name.clone()));
             let specs = spec.endpoints.iter();
-            let endpoints: Vec<EndpointId> = specs
-                .map(|endpoint| self.place_endpoint(endpoint, pool.id, spec.health, &mut known, &mut changes))
-                .collect();
+            let endpoints: Vec<EndpointId> =
+                specs.map(|endpoint| self.place_endpoint(endpoint, pool.id, &spec, &mut known, &mut changes)).collect();
             planned.push((pool, spec, endpoints));
         }
         self.remove_unnamed(&mut changes);
@@ -80,7 +80,7 @@ impl Fleet {
         &mut self,
         spec: &EndpointSpec,
         pool: PoolId,
-        health: Option<HealthLimits>,
+        limits: &PoolSpec,
         known: &mut BTreeMap<Arc<str>, EndpointId>,
         changes: &mut Changes,
     ) -> EndpointId {
@@ -99,17 +99,21 @@ impl Fleet {
             record.pools.push(pool);
         }
         if let Some(endpoint) = table.get_mut(id) {
-            if !is_new && endpoint.spec.weight != spec.weight {
-                changes.reweighted.insert(id);
-            }
+            let weight_before = endpoint.spec.weight;
             if !is_new && endpoint.spec.url != spec.url {
                 residency::moved(endpoint);
                 record.streaks = Default::default();
             }
             endpoint.spec = spec.clone();
-            endpoint.draining = record.drained;
+            endpoint.leaving = false;
+            record.configured_weight = spec.weight;
+            operate::compose(endpoint, record);
+            if !is_new && endpoint.spec.weight != weight_before {
+                changes.reweighted.insert(id);
+            }
             endpoint.rename_models();
-            record.streaks.configure(endpoint, health);
+            record.ejection = limits.ejection;
+            record.streaks.configure(endpoint, limits.health);
         }
         changes.named.insert(id);
         id
@@ -122,9 +126,10 @@ impl Fleet {
                 continue;
             }
             record.removed = true;
-            record.drained = false;
+            record.operated = Operated::default();
             if let Some(endpoint) = self.ledger.table.get_mut(*id) {
-                endpoint.draining = true;
+                operate::compose(endpoint, record);
+                endpoint.leaving = true;
             }
             changes.left.push(*id);
         }
@@ -146,7 +151,8 @@ impl Fleet {
         let joined: Vec<EndpointId> =
             pool.endpoints.iter().copied().filter(|id| !before.contains(id) || changed(id)).collect();
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
-        pool.limits = spec.queue;
+        (pool.limits, pool.retry) = (spec.queue, spec.retry);
+        (pool.backup_one, pool.panic) = (spec.backup_one, spec.panic);
 
         let mut old = std::mem::take(&mut pool.strategies);
         let newcomers_from = StrategyId(self.next_strategy);

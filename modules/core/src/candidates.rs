@@ -2,7 +2,7 @@
 //! back-off), in the route's subset, not tried by this request, speaks its path class and can serve its model; backups count only when no
 //! other endpoint is a candidate. An inventory that is not known yet makes a request wait, not fail.
 
-use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health};
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, State};
 use crate::facts::RequestFacts;
 use crate::strategy::Reason;
 use crate::time::Time;
@@ -58,7 +58,7 @@ pub(crate) fn why_nobody(
 ) -> Nobody {
     let model = facts.model.as_deref();
     let shown = || pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
-    let staying = || shown().filter(|endpoint| !endpoint.draining);
+    let staying = || shown().filter(|endpoint| !endpoint.leaving && endpoint.state == State::Ready);
     if staying().any(|endpoint| may_become_candidate(endpoint, facts, now)) {
         return Nobody::Yet;
     }

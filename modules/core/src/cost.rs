@@ -115,7 +115,7 @@ pub fn work_ms(endpoint: &Endpoint, request: &RequestFacts) -> f64 {
 /// no caps.
 pub fn open<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
     let uncapped = cx.uncapped;
-    cx.endpoints().filter(move |endpoint| endpoint.spec.weight > 0 && (uncapped || endpoint.cap() != Some(0)))
+    cx.endpoints().filter(move |endpoint| endpoint.spec.weight > 0 && (uncapped || endpoint.full_cap() != Some(0)))
 }
 
 /// Wait, prefill and decode of a request on an endpoint. `load` and `evict` are 0: see [`load_wait_ms`] and [`Market`].

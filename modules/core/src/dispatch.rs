@@ -43,6 +43,7 @@ impl Pool {
             return Submit::Rejected(reason);
         }
         self.queue.insert(id, waiter);
+        self.most_queued = self.most_queued.max(self.queue.len());
         self.dispatch(ledger, now);
         if let Some(place) = ledger.settled.iter().rposition(|resolution| resolution.waiter == id) {
             return match ledger.settled.remove(place).verdict {
@@ -62,6 +63,7 @@ impl Pool {
             return Submit::Rejected(Reason::QueueFull { retry_after: self.retry_after(now) });
         }
         self.queue.insert(id, waiter);
+        self.most_queued = self.most_queued.max(self.queue.len());
         Submit::Queued(id)
     }
 
@@ -156,7 +158,7 @@ impl Pool {
     fn has_free(&self, ledger: &Ledger, now: Time) -> bool {
         let uncapped = self.queue.has_uncapped();
         let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
-        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && (uncapped || endpoint.is_free(now)))
+        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && endpoint.may_start(now, uncapped))
     }
 
     /// Notes when time alone may free a slot: a back-off ends, a report grows old, a strategy changes its mind.
@@ -178,10 +180,11 @@ fn frees_at(endpoint: &Endpoint, now: Time) -> Option<Time> {
     if !endpoint.takes_work() || endpoint.health != Health::Up {
         return None;
     }
-    if endpoint.busy_until > now {
-        return Some(endpoint.busy_until);
+    let waits_until = endpoint.busy_until.max(endpoint.ejected_until);
+    if waits_until > now {
+        return Some(waits_until);
     }
-    let held_by_report = endpoint.cap().is_none() && !endpoint.is_free(now);
+    let held_by_report = endpoint.cap(now).is_none() && !endpoint.is_free(now);
     let sample = endpoint.sample.as_ref().filter(|_| held_by_report)?;
     Some(sample.at + Duration::from_millis(SAMPLE_LIFE_MS as u64))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::facts::PathClasses;
 use crate::time::Time;
 
+pub use crate::standing::{KV_FULL, LEAST_RAMP, OTHERS_FADE_MS, SAMPLE_LIFE_MS};
 pub use crate::table::Endpoints;
 
 /// An endpoint's place in the fleet's table. Stable while the endpoint lives, over reloads too; never used again.
@@ -46,6 +47,29 @@ pub struct EndpointSpec {
     pub models: Option<Vec<(Arc<str>, Arc<str>)>>,
     /// Extra first-byte allowance while a model loads.
     pub load_allowance: Duration,
+    /// `slow_start`: weight and cap grow after it came back; `None` = they are whole at once.
+    pub slow_start: Option<SlowStart>,
+}
+
+/// How an endpoint that came back takes up its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowStart {
+    /// The time in which weight and cap grow from a hundredth to the whole, evenly.
+    pub over: Duration,
+    /// An endpoint that joins a running pool does the same.
+    pub new: bool,
+}
+
+/// The operator's word on an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Takes work.
+    #[default]
+    Ready,
+    /// Takes only requests that are pinned to it; what runs is finished.
+    Drain,
+    /// Takes nothing, and is not checked; what runs is finished.
+    Maint,
 }
 
 /// Which models an endpoint can serve.
@@ -166,6 +190,25 @@ pub struct ModelState {
     pub last_used: Time,
 }
 
+/// What is counted of an endpoint, since the fleet has known it. Nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Attempts that took a slot here.
+    pub picks: u64,
+    /// The most of them at once.
+    pub most_in_flight: u32,
+    /// When its health turned the last time; the driver's start if it never did.
+    pub health_since: Time,
+    /// What the latest check said; `None` before the first.
+    pub last_check: Option<bool>,
+    /// Checks that failed.
+    pub checks_failed: u64,
+    /// Times that it turned down.
+    pub times_down: u64,
+    /// Times that it was ejected.
+    pub times_ejected: u64,
+}
+
 /// An engine as the fleet knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoint {
@@ -182,10 +225,22 @@ pub struct Endpoint {
     pub speaks: PathClasses,
     /// May it take work?
     pub health: Health,
-    /// Takes no new work, finishes what runs (removed by a reload, or drained).
-    pub draining: bool,
+    /// No configuration names it any more: it takes nothing, finishes what runs, and is forgotten then.
+    pub leaving: bool,
+    /// The operator's word.
+    pub state: State,
+    /// The operator's cap, which beats every other: `Some(None)` = no cap. `None` = the operator said nothing.
+    pub cap_said: Option<Option<u32>>,
     /// It said that it is busy: no new picks until then. [`Time::ZERO`] = it did not.
     pub busy_until: Time,
+    /// Its requests failed: nothing goes there until then. [`Time::ZERO`] = they did not.
+    pub ejected_until: Time,
+    /// It was ejected and has not proved itself since: one request at a time.
+    pub half_open: bool,
+    /// When it came back, if its weight and cap grow since then.
+    pub ramp_since: Option<Time>,
+    /// What is counted of it for statistics.
+    pub figures: Figures,
     /// The latest load report.
     pub sample: Option<Sample>,
     /// Our own requests that hold a slot, oldest first.
@@ -215,54 +270,6 @@ impl Default for Rates {
 }
 
 impl Endpoint {
-    /// Requests of ours that hold a slot: exact.
-    pub fn in_flight(&self) -> u32 {
-        self.jobs.len() as u32
-    }
-
-    /// The most requests that we send at once; `None` = no cap. Declared cap, else declared slots, else (slot
-    /// engines) what the engine reports.
-    pub fn cap(&self) -> Option<u32> {
-        self.spec.max_in_flight.or(self.spec.slots).or_else(|| match self.class {
-            EngineClass::Slots => self.sample.as_ref().and_then(|sample| sample.slots),
-            EngineClass::Batching => None,
-        })
-    }
-
-    /// True if one more request may be sent now. A batching engine without a declared cap is held only while it
-    /// reports a queue or more than 90 % of its KV cache in use.
-    pub fn is_free(&self, now: Time) -> bool {
-        match self.cap() {
-            Some(cap) => self.in_flight() < cap,
-            None => !(self.class == EngineClass::Batching && self.reports_full(now)),
-        }
-    }
-
-    fn reports_full(&self, now: Time) -> bool {
-        let Some(sample) = &self.sample else { return false };
-        let fresh = now.millis_since(sample.at) < SAMPLE_LIFE_MS;
-        fresh && (sample.waiting.unwrap_or(0) > 0 || sample.kv_used.unwrap_or(0.0) > KV_FULL)
-    }
-
-    /// Work that others put on this engine: what it reported beyond our own count, fading with the sample's age
-    /// (time constant [`OTHERS_FADE_MS`]). 0 without a sample.
-    pub fn others(&self, now: Time) -> f64 {
-        let Some(sample) = &self.sample else { return 0.0 };
-        let reported = sample.running.unwrap_or(0).saturating_add(sample.waiting.unwrap_or(0));
-        let beyond = reported.saturating_sub(self.jobs_at_sample) as f64;
-        beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
-    }
-
-    /// True if it may take new work at all: up, not draining, of weight above 0, not in a back-off.
-    pub fn is_ready(&self, now: Time) -> bool {
-        self.takes_work() && self.health == Health::Up && self.busy_until <= now
-    }
-
-    /// True unless it drains or has weight 0.
-    pub fn takes_work(&self) -> bool {
-        !self.draining && self.spec.weight > 0
-    }
-
     /// True if it is known which models it can serve: declared, or told by the engine.
     pub fn knows_models(&self) -> bool {
         self.spec.models.is_some() || self.inventory != Inventory::Unknown
@@ -308,10 +315,3 @@ impl Endpoint {
         model.and_then(|model| self.model(model)).map(|state| state.rates).unwrap_or_default()
     }
 }
-
-/// A sample older than this says nothing about a full engine: milliseconds.
-pub const SAMPLE_LIFE_MS: f64 = 10_000.0;
-/// Time constant with which others' reported work fades: milliseconds.
-pub const OTHERS_FADE_MS: f64 = 5_000.0;
-/// Share of the KV cache above which a batching engine counts as full.
-pub const KV_FULL: f64 = 0.9;

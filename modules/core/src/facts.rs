@@ -1,6 +1,7 @@
 //! What is known of one request when an endpoint is chosen. Made by the dialect, outside any lock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::EndpointId;
 
@@ -80,6 +81,33 @@ impl FromIterator<EndpointId> for EndpointSet {
     }
 }
 
+/// A request's tie to one endpoint. It goes before any strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// To which.
+    pub to: PinTo,
+    /// If that endpoint cannot be used: true = the request is refused, false = the strategy decides.
+    pub hard: bool,
+}
+
+/// What a request is tied by. A key or an id that the pool does not know ties to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinTo {
+    /// To the endpoint that served this key before. Noted anew whenever the key gets a slot.
+    Key {
+        /// The key's hash.
+        key: u64,
+        /// How long it is remembered after its last use.
+        ttl: Duration,
+        /// How many keys the route wants remembered.
+        entries: usize,
+    },
+    /// To this one: the client named it.
+    Endpoint(EndpointId),
+    /// To the endpoint that holds this state ([`crate::Fleet::pin`]).
+    Id(u64),
+}
+
 /// Everything a strategy may know of a request. Cheap to clone; one value per attempt.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -122,6 +150,8 @@ pub struct RequestFacts {
     /// The route knows no caps (`caps: false`): every candidate counts as free, so the request never waits for a slot.
     /// It is in-flight all the same, and fills the caps that other routes go by.
     pub uncapped: bool,
+    /// The endpoint that this request belongs to, if to any.
+    pub pin: Option<Pin>,
     /// Endpoints that already failed this request.
     pub tried: Vec<EndpointId>,
     /// True if the decision is to be explained: strategies then write their priced terms.

@@ -108,7 +108,12 @@ impl Fleet {
         else {
             return false;
         };
-        record.streaks.ended(endpoint, outcome, is_last, now)
+        let before = endpoint.health;
+        let turned = record.streaks.ended(endpoint, outcome, is_last, now);
+        if turned {
+            self.ledger.turned(attempt.endpoint, before, now);
+        }
+        turned
     }
 
     /// True if no other endpoint beside the attempt's is ready to serve such a request.
@@ -136,16 +141,15 @@ impl Fleet {
         self.take_settled()
     }
 
-    /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget (20 % of
-    /// its live and waiting requests, at least 3 at once) is not spent, and another ready endpoint can serve it. Ask
-    /// before [`Fleet::finish`].
+    /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget
+    /// ([`crate::RetryLimits`]) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
     pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
         let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
             return false;
         };
         let Some(pool) = self.pools.get(&attempt.pool) else { return false };
         let retries = pool.live_retries + pool.queue.retries();
-        let budget = ((pool.live + pool.queue.len()) as f64 * RETRY_SHARE).max(RETRIES_ALWAYS);
+        let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
         let others = pool.endpoints.iter().filter(|id| **id != attempt.endpoint);
         let mut others = others.filter_map(|id| self.ledger.table.get(*id));
         (retries as f64) < budget && others.any(|other| candidates::is_candidate(other, &attempt.facts, self.latest))
@@ -192,24 +196,21 @@ impl Fleet {
 
     /// An active check's verdict. Without health limits it says nothing.
     pub fn probed(&mut self, now: Time, endpoint: EndpointId, ok: bool) -> Vec<Resolution> {
+        self.latest = now;
         let Ledger { table, records, .. } = &mut self.ledger;
-        if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint))
-            && record.streaks.checked(row, ok)
-        {
-            self.review(now, endpoint, true);
+        if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint)) {
+            let before = row.health;
+            if record.streaks.checked(row, ok) {
+                self.ledger.turned(endpoint, before, now);
+                self.review(now, endpoint, true);
+            }
         }
         self.take_settled()
     }
 
-    /// The operator takes an endpoint out of service, gently, or back in. Survives reloads that keep the endpoint.
-    pub fn drain(&mut self, now: Time, endpoint: EndpointId, on: bool) -> Vec<Resolution> {
-        let Ledger { table, records, .. } = &mut self.ledger;
-        if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint)) {
-            record.drained = on;
-            row.draining = on || record.removed;
-            self.review(now, endpoint, true);
-        }
-        self.take_settled()
+    /// The endpoints that turned down since this was asked the last time.
+    pub fn turned(&mut self) -> Vec<EndpointId> {
+        std::mem::take(&mut self.ledger.turned)
     }
 
     /// Time passed: waits that are over, back-offs that ended.
@@ -234,7 +235,7 @@ impl Fleet {
 
     /// Something about an endpoint changed: its pools look at their queues. `sweep`: somebody may have become
     /// unservable.
-    fn review(&mut self, now: Time, endpoint: EndpointId, sweep: bool) {
+    pub(crate) fn review(&mut self, now: Time, endpoint: EndpointId, sweep: bool) {
         for id in self.ledger.pools_of(endpoint) {
             let Some(pool) = self.pools.get_mut(&id) else { continue };
             if sweep {
@@ -244,7 +245,7 @@ impl Fleet {
         }
     }
 
-    fn tell_owners<'a>(&mut self, now: Time, endpoint: EndpointId, event: impl Fn() -> Event<'a>) {
+    pub(crate) fn tell_owners<'a>(&mut self, now: Time, endpoint: EndpointId, event: impl Fn() -> Event<'a>) {
         for id in self.ledger.pools_of(endpoint) {
             if let Some(pool) = self.pools.get_mut(&id) {
                 pool.tell(&self.ledger.table, now, None, |_| Some(event()));
@@ -261,11 +262,6 @@ impl Fleet {
         settled
     }
 }
-
-/// Share of a pool's requests that may be retries.
-const RETRY_SHARE: f64 = 0.2;
-/// Retries that are always allowed at once.
-const RETRIES_ALWAYS: f64 = 3.0;
 
 /// The fleet lives behind a lock that threads share.
 const _: fn() = || {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::cost;
-use crate::endpoint::{Endpoint, EndpointId, Endpoints, Job};
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, Job};
 use crate::event::{Outcome, Usage};
 use crate::facts::RequestFacts;
 use crate::health::Streaks;
 use crate::learn::{self, Seen};
 use crate::residency;
-use crate::spec::{PoolId, Resolution, StrategyId, Ticket};
+use crate::spec::{EjectionLimits, Operated, PoolId, Resolution, StrategyId, Ticket};
 use crate::time::Time;
 
 /// Foreign work below this many requests leaves an attempt alone on its endpoint.
@@ -25,8 +25,15 @@ pub(crate) struct Record {
     pub(crate) streaks: Streaks,
     /// No configuration names it any more.
     pub(crate) removed: bool,
-    /// The operator drains it.
-    pub(crate) drained: bool,
+    /// When what its requests show takes it out.
+    #[allow(dead_code, reason = "ejection reads it")]
+    pub(crate) ejection: Option<EjectionLimits>,
+    /// The operator's word.
+    pub(crate) operated: Operated,
+    /// The weight that the configuration gives it.
+    pub(crate) configured_weight: u32,
+    /// It joined a running pool, and is to take up its share slowly once it is up.
+    pub(crate) joins_slowly: bool,
     /// The pools that show it.
     pub(crate) pools: Vec<PoolId>,
 }
@@ -57,6 +64,8 @@ pub(crate) struct Ledger {
     pub(crate) records: BTreeMap<EndpointId, Record>,
     /// Ends of waits that the next call hands out.
     pub(crate) settled: Vec<Resolution>,
+    /// Endpoints that turned down, and nobody was told yet.
+    pub(crate) turned: Vec<EndpointId>,
     attempts: HashMap<Ticket, Attempt>,
     tickets: u64,
 }
@@ -69,6 +78,18 @@ impl Ledger {
 
     pub(crate) fn attempt(&self, ticket: Ticket) -> Option<&Attempt> {
         self.attempts.get(&ticket)
+    }
+
+    /// An endpoint's health turned: notes it for who wants to know, and lets it come back slowly.
+    pub(crate) fn turned(&mut self, id: EndpointId, before: Health, now: Time) {
+        let (Some(endpoint), Some(record)) = (self.table.get_mut(id), self.records.get_mut(&id)) else { return };
+        match (before, endpoint.health) {
+            (_, Health::Down) if !self.turned.contains(&id) => self.turned.push(id),
+            (Health::Down, Health::Up) => endpoint.begin_ramp(now),
+            (Health::Starting, Health::Up) if record.joins_slowly => endpoint.begin_ramp(now),
+            _ => {}
+        }
+        record.joins_slowly &= endpoint.health != Health::Up;
     }
 
     /// The pools that show an endpoint.
@@ -100,6 +121,8 @@ impl Ledger {
         let cold = found.begins_load;
         let job = Job { request: facts.clone(), local: worked_on, started: now, first_token: None, work_ms, cold };
         endpoint.jobs.push(job);
+        endpoint.figures.picks += 1;
+        endpoint.figures.most_in_flight = endpoint.figures.most_in_flight.max(endpoint.in_flight());
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         record.tickets.push(ticket);

@@ -30,23 +30,26 @@ pub mod health;
 mod key;
 pub mod learn;
 mod ledger;
+mod operate;
 mod pool;
 mod queue;
 mod residency;
 pub mod spec;
+mod standing;
 pub mod strategy;
 mod table;
 pub mod time;
 mod views;
 
-pub use endpoint::{EndpointId, EngineClass, Inventory, Sample};
+pub use endpoint::{EndpointId, EngineClass, Inventory, Sample, SlowStart, State};
 pub use event::{Event, Outcome, Usage};
-pub use facts::{EndpointSet, PathClass, PathClasses, RequestFacts, RequestId};
+pub use facts::{EndpointSet, PathClass, PathClasses, Pin, PinTo, RequestFacts, RequestId};
 pub use fleet::Fleet;
 pub use key::KeySource;
 pub use spec::{
-    Applied, AppliedPool, Faults, Grant, HealthLimits, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, StrategyId,
-    StrategySpec, StrategyView, Submit, Ticket, WaiterId,
+    AffinityLimits, AffinityRow, Applied, AppliedPool, Decision, Dry, EjectionLimits, Faults, Grant, HealthLimits,
+    Operated, Operation, PoolId, PoolSpec, PoolView, QueueLimits, Resolution, RetryLimits, StrategyId, StrategySpec,
+    StrategyView, Submit, Ticket, WaiterId,
 };
 pub use strategy::{Chosen, Context, Explanation, Module, Needs, Pick, Reason, Strategy, Term};
 pub use time::Time;

@@ -12,7 +12,7 @@ use crate::facts::RequestFacts;
 use crate::guarded::{self, FALLBACK, Guarded};
 use crate::ledger::{Attempt, Ledger};
 use crate::queue::{Place, Queue};
-use crate::spec::{Grant, PoolId, QueueLimits, StrategyId, Ticket};
+use crate::spec::{Grant, PoolId, QueueLimits, RetryLimits, StrategyId, Ticket};
 use crate::strategy::{Context, Explanation, Pick, Reason};
 use crate::time::Time;
 
@@ -22,6 +22,15 @@ pub(crate) struct Pool {
     pub(crate) name: Arc<str>,
     pub(crate) endpoints: Vec<EndpointId>,
     pub(crate) limits: QueueLimits,
+    pub(crate) retry: RetryLimits,
+    pub(crate) backup_one: bool,
+    pub(crate) panic: bool,
+    /// The most that ever waited.
+    pub(crate) most_queued: usize,
+    /// The most that ever held a slot.
+    pub(crate) most_live: usize,
+    /// Attempts that took a slot.
+    pub(crate) picks: u64,
     pub(crate) strategies: Vec<Guarded>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) queue: Queue,
@@ -55,7 +64,7 @@ pub(crate) enum Verdict {
 /// A valid pick.
 pub(crate) struct Choice {
     pub(crate) endpoint: EndpointId,
-    module: &'static str,
+    pub(crate) module: &'static str,
     explanation: Option<Explanation>,
 }
 
@@ -67,6 +76,12 @@ impl Pool {
             name,
             endpoints: Vec::new(),
             limits: QueueLimits::default(),
+            retry: RetryLimits::default(),
+            backup_one: false,
+            panic: false,
+            most_queued: 0,
+            most_live: 0,
+            picks: 0,
             strategies: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             queue: Queue::default(),
@@ -129,7 +144,7 @@ impl Pool {
         explain: bool,
         shown: &mut Vec<EndpointId>,
     ) -> (Verdict, Option<Explanation>) {
-        let is_free = |id: &EndpointId| facts.uncapped || table.get(*id).is_some_and(|endpoint| endpoint.is_free(now));
+        let is_free = |id: &EndpointId| table.get(*id).is_some_and(|endpoint| endpoint.may_start(now, facts.uncapped));
         let mut running = self.strategies.iter_mut().find(|running| running.id == strategy);
         if !running.as_ref().is_some_and(|running| running.needs.full_endpoints) {
             shown.retain(is_free);
@@ -187,6 +202,8 @@ impl Pool {
         let Choice { endpoint, module, explanation } = choice;
         let started = ledger.start(now, self.id, strategy, endpoint, facts)?;
         self.live += 1;
+        self.most_live = self.most_live.max(self.live);
+        self.picks += 1;
         self.live_retries += usize::from(facts.attempt > 0);
         self.tell(&ledger.table, now, Some(started.ticket), |running| {
             Some(Event::Started { endpoint, request: facts, mine: running == strategy })

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::endpoint::{EndpointId, EndpointSpec};
+use crate::endpoint::{EndpointId, EndpointSpec, State};
 use crate::strategy::{Chosen, Explanation, Needs, Reason, Strategy};
+use crate::time::Time;
 
 /// A pool's number. Stable while a pool of that name lives, over reloads too; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,13 +50,105 @@ pub struct HealthLimits {
     pub rise: u32,
     /// Bad checks, or failed requests, in a row that take it out; at least 1.
     pub fall: u32,
+    /// How long failed checks leave an endpoint that never was up `Starting`: its model loads.
+    pub grace: Duration,
 }
 
 impl Default for HealthLimits {
-    /// Rise 2, fall 3.
+    /// Rise 2, fall 3, no grace.
     fn default() -> Self {
-        HealthLimits { rise: 2, fall: 3 }
+        HealthLimits { rise: 2, fall: 3, grace: Duration::ZERO }
     }
+}
+
+/// When what requests show takes an endpoint out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EjectionLimits {
+    /// Failed requests in a row; 0 = any number.
+    pub failures: u32,
+    /// Failed share of the requests in `window`, 0-1; `None` = any share.
+    pub share: Option<f64>,
+    /// Requests in `window` below which a share says nothing.
+    pub requests: u32,
+    /// The span over which the share is taken.
+    pub window: Duration,
+    /// How long it stays out the first time; doubled each time.
+    pub first: Duration,
+    /// How long at most.
+    pub longest: Duration,
+    /// The last endpoints that can serve a model stay.
+    pub keep_last: bool,
+}
+
+impl Default for EjectionLimits {
+    /// 3 in a row, or half of at least 10 in 30 s; 5 s, at most 5 min; the last stay.
+    fn default() -> Self {
+        EjectionLimits {
+            failures: 3,
+            share: Some(0.5),
+            requests: 10,
+            window: Duration::from_secs(30),
+            first: Duration::from_secs(5),
+            longest: Duration::from_secs(300),
+            keep_last: true,
+        }
+    }
+}
+
+/// How many retries a pool allows at once: the larger of the two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryLimits {
+    /// As a share of its live and waiting requests, 0-1.
+    pub budget: f64,
+    /// As a number.
+    pub at_least: u32,
+}
+
+impl Default for RetryLimits {
+    /// 20 %, but at least 3.
+    fn default() -> Self {
+        RetryLimits { budget: 0.2, at_least: 3 }
+    }
+}
+
+/// The bounds of a pool's memory of who served whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AffinityLimits {
+    /// Keys at most, whatever the routes ask for.
+    pub keys: usize,
+    /// Stateful ids at most.
+    pub ids: usize,
+    /// How long a stateful id is remembered after its last use.
+    pub id_ttl: Duration,
+}
+
+impl Default for AffinityLimits {
+    /// A million keys; 100 000 ids for 24 hours.
+    fn default() -> Self {
+        AffinityLimits { keys: 1_000_000, ids: 100_000, id_ttl: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// Something that the operator says of an endpoint. It beats the configuration until it is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Its weight, 0-256; `None` = as configured.
+    Weight(Option<u32>),
+    /// Its cap; `Some(None)` = none, `None` = as configured.
+    Cap(Option<Option<u32>>),
+    /// Whether it takes work.
+    State(State),
+}
+
+/// What the operator's word on an endpoint is. The default: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operated {
+    /// The weight, if it was said.
+    pub weight: Option<u32>,
+    /// The cap, if it was said; `Some(None)` = no cap.
+    pub cap: Option<Option<u32>>,
+    /// Whether it takes work.
+    pub state: State,
 }
 
 /// A strategy that a pool is to run. Two with the same module and options are one.
@@ -67,6 +160,7 @@ pub struct StrategySpec {
 }
 
 /// The configuration of a pool, as the core needs it.
+#[derive(Default)]
 pub struct PoolSpec {
     /// Identity.
     pub name: Arc<str>,
@@ -76,6 +170,16 @@ pub struct PoolSpec {
     pub queue: QueueLimits,
     /// `None` = `health: none`: every endpoint is always up.
     pub health: Option<HealthLimits>,
+    /// `None` = `ejection: none`: failed requests take nobody out.
+    pub ejection: Option<EjectionLimits>,
+    /// Backups serve one at a time: the first that is usable. Else all of them.
+    pub backup_one: bool,
+    /// If nobody is up, requests go to those that are down or ejected all the same.
+    pub panic: bool,
+    /// How many retries it allows.
+    pub retry: RetryLimits,
+    /// The bounds of its memory of who served whom.
+    pub affinity: AffinityLimits,
     /// The strategies of its routes.
     pub strategies: Vec<StrategySpec>,
 }
@@ -158,6 +262,56 @@ pub struct PoolView<'a> {
     pub queued_bytes: u64,
     /// Requests that hold a slot.
     pub live: usize,
+    /// The most requests that ever waited at once.
+    pub most_queued: usize,
+    /// The most that ever held a slot at once.
+    pub most_live: usize,
+    /// Attempts that took a slot.
+    pub picks: u64,
+}
+
+/// One remembered pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AffinityRow {
+    /// True for a stateful id, false for a key.
+    pub is_id: bool,
+    /// Its hash.
+    pub key: u64,
+    /// Who serves it.
+    pub endpoint: EndpointId,
+    /// When it was used the last time.
+    pub used: Time,
+    /// When it is forgotten, unless it is used before.
+    pub until: Time,
+}
+
+/// What would be decided for a request, as a dry run tells.
+#[derive(Clone, Debug)]
+pub struct Dry {
+    /// The decision.
+    pub verdict: Decision,
+    /// The strategy's reasons.
+    pub explanation: Explanation,
+    /// The other endpoints of the pool that could not take the request now, and why not, in a few words.
+    pub others: Vec<(EndpointId, String)>,
+}
+
+/// What would happen to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It would go there at once; the module that chooses so.
+    Start {
+        /// Where.
+        endpoint: EndpointId,
+        /// Who says so.
+        module: &'static str,
+    },
+    /// It would wait for this endpoint.
+    WaitFor(EndpointId),
+    /// It would wait.
+    Wait,
+    /// It would be refused.
+    Reject(Reason),
 }
 
 /// A running strategy as others see it.

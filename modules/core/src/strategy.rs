@@ -94,6 +94,11 @@ pub enum Reason {
         /// When to come again, in seconds, from the measured drain rate.
         retry_after: u32,
     },
+    /// The endpoint that the request is bound to cannot be used, and no other will do: 503.
+    PinnedAway {
+        /// When to come again, in seconds.
+        retry_after: u32,
+    },
     /// Every endpoint that could serve it was tried.
     AllTried,
     /// The pool is gone (a reload removed it).
@@ -131,12 +136,12 @@ impl<'a> Context<'a> {
     /// The candidates that have a free slot.
     pub fn free(&self) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
         let (now, uncapped) = (self.now, self.uncapped);
-        self.endpoints().filter(move |endpoint| uncapped || endpoint.is_free(now))
+        self.endpoints().filter(move |endpoint| endpoint.may_start(now, uncapped))
     }
 
     /// True if this request may go to the endpoint now: it has a free slot, or the request knows no caps.
     pub fn is_free(&self, endpoint: &Endpoint) -> bool {
-        self.uncapped || endpoint.is_free(self.now)
+        endpoint.may_start(self.now, self.uncapped)
     }
 
     /// Milliseconds of work promised to `endpoint` by earlier waiters of this scan.

@@ -4,32 +4,27 @@ use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
 use crate::fleet::Fleet;
 use crate::pool::Verdict;
-use crate::spec::{Faults, PoolId, PoolView, StrategyId, StrategyView};
-use crate::strategy::{Explanation, Pick, Reason};
+use crate::spec::{Decision, Dry, Faults, PoolId, PoolView, StrategyId, StrategyView};
+use crate::strategy::{Explanation, Reason};
 use crate::time::Time;
 
 impl Fleet {
     /// What would be decided now, and why. Disturbs nothing.
-    pub fn explain(
-        &mut self,
-        now: Time,
-        pool: PoolId,
-        strategy: StrategyId,
-        facts: &RequestFacts,
-    ) -> (Pick, Explanation) {
+    pub fn explain(&mut self, now: Time, pool: PoolId, strategy: StrategyId, facts: &RequestFacts) -> Dry {
         let Some(pool) = self.pools.get_mut(&pool) else {
-            return (Pick::Reject(Reason::PoolGone), Explanation::default());
+            let verdict = Decision::Reject(Reason::PoolGone);
+            return Dry { verdict, explanation: Explanation::default(), others: Vec::new() };
         };
         let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
         let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
         (pool.rng, pool.hesitates) = (rng, hesitates);
-        let pick = match verdict {
-            Verdict::Start(choice) => Pick::Endpoint(choice.endpoint),
-            Verdict::WaitFor(endpoint) => Pick::WaitFor(endpoint),
-            Verdict::Wait => Pick::Wait,
-            Verdict::Reject(reason) => Pick::Reject(reason),
+        let verdict = match verdict {
+            Verdict::Start(choice) => Decision::Start { endpoint: choice.endpoint, module: choice.module },
+            Verdict::WaitFor(endpoint) => Decision::WaitFor(endpoint),
+            Verdict::Wait => Decision::Wait,
+            Verdict::Reject(reason) => Decision::Reject(reason),
         };
-        (pick, explanation.unwrap_or_default())
+        Dry { verdict, explanation: explanation.unwrap_or_default(), others: Vec::new() }
     }
 
     /// Every endpoint of the fleet, those that drain included.
@@ -51,6 +46,9 @@ impl Fleet {
             queued: pool.queue.len(),
             queued_bytes: pool.queue.bytes(),
             live: pool.live,
+            most_queued: pool.most_queued,
+            most_live: pool.most_live,
+            picks: pool.picks,
         })
     }
 

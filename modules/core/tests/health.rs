@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{
-    EngineClass, HealthLimits, Inventory, Outcome, PathClass, PathClasses, PoolSpec, Reason, Sample, Submit,
+    EngineClass, HealthLimits, Inventory, Operation, Outcome, PathClass, PathClasses, PoolSpec, Reason, Sample, State,
+    Submit,
 };
 use common::{Bench, endpoint, known, pool, request, request_for};
 
@@ -157,9 +158,9 @@ fn a_request_learns_why_nobody_takes_it() {
     let mut again = request_for(2, "m");
     again.tried.push(a);
     assert_eq!(bench.refused(again), Reason::AllTried);
-    bench.fleet.drain(bench.now, a, true);
+    bench.fleet.operate(bench.now, a, Operation::State(State::Drain));
     assert!(matches!(bench.refused(request_for(3, "m")), Reason::NoneReady { .. }));
-    bench.fleet.drain(bench.now, a, false);
+    bench.fleet.operate(bench.now, a, Operation::State(State::Ready));
     bench.grant(request_for(4, "m"));
 }
 
@@ -196,7 +197,7 @@ fn retries_are_bounded_by_number_budget_and_who_is_left() {
     }
     assert!(bench.fleet.may_retry(first.ticket, 2), "20 % of 24 are more than 3");
     let other = if first.endpoint == bench.id("a") { "b" } else { "a" };
-    bench.fleet.drain(bench.now, bench.id(other), true);
+    bench.fleet.operate(bench.now, bench.id(other), Operation::State(State::Drain));
     assert!(!bench.fleet.may_retry(first.ticket, 2), "nobody else is left");
     bench.finish(first.ticket, Outcome::Complete);
     assert!(!bench.fleet.may_retry(first.ticket, 2), "the attempt is over");

@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use arriero_core::endpoint::EndpointSpec;
-use arriero_core::{Outcome, Reason, Submit};
+use arriero_core::{Outcome, Reason, State, Submit};
 use common::{Bench, Counting, Heard, Rule, endpoint, pool, pool_with, request, request_for};
 
 fn listening(rule: Rule) -> (Counting, Arc<Mutex<Heard>>) {
@@ -72,7 +72,7 @@ fn a_removed_endpoint_finishes_what_it_runs_and_is_then_forgotten() {
     let grants = [bench.grant(request(1)), bench.grant(request(2))];
     bench.apply(vec![pool("p", vec![endpoint("b", 1)])]);
     assert_eq!((bench.applied.left.as_slice(), heard.lock().unwrap().members.len()), ([a].as_slice(), 1));
-    assert!(bench.fleet.endpoints().get(a).unwrap().draining);
+    assert!(bench.fleet.endpoints().get(a).unwrap().leaving);
     let on_a = grants.iter().find(|grant| grant.endpoint == a).unwrap();
     bench.wait(request(3));
     assert!(bench.finish(on_a.ticket, Outcome::Complete).is_empty(), "its slot is nobody's");
@@ -135,10 +135,10 @@ fn a_request_of_the_old_generation_is_still_answered() {
 fn an_operator_drain_survives_a_reload() {
     let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 1)])]);
     let a = bench.id("a");
-    bench.fleet.drain(bench.now, a, true);
+    bench.state("a", State::Drain);
     bench.apply(vec![pool("p", vec![endpoint("a", 5), endpoint("b", 1)])]);
     assert_ne!(bench.grant(request(1)).endpoint, a);
     bench.wait(request(2));
-    let (_, grant) = Bench::only_grant(bench.fleet.drain(bench.now, a, false));
+    let (_, grant) = Bench::only_grant(bench.state("a", State::Ready));
     assert_eq!(grant.endpoint, a);
 }

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use arriero_core::{
-    Chosen, Context, KeySource, Needs, Outcome, Pick, Reason, RequestFacts, Sample, Strategy, StrategySpec,
+    Chosen, Context, KeySource, Needs, Outcome, Pick, Reason, RequestFacts, Sample, State, Strategy, StrategySpec,
 };
 use common::{Bench, endpoint, pool, request, request_for};
 
@@ -44,8 +44,7 @@ fn what_is_missing_is_judged_within_the_subset() {
     bench.lists("b", &["n"]);
     let facts = among(&bench, request_for(1, "n"), &["a"]);
     assert_eq!(bench.refused(facts), Reason::UnknownModel, "b has it, but is not in the subset");
-    let b = bench.id("b");
-    bench.fleet.drain(bench.now, b, true);
+    bench.state("b", State::Drain);
     let facts = among(&bench, request_for(2, "n"), &["b"]);
     assert!(matches!(bench.refused(facts), Reason::NoneReady { .. }), "nobody is left of the subset");
     let mut facts = among(&bench, request_for(3, "m"), &["a"]);

@@ -32,7 +32,7 @@ impl Strategy for InOrder {
         let first = cx.free().find(|endpoint| endpoint.spec.weight > 0);
         let Some(endpoint) = first else { return Pick::Wait };
         if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = match endpoint.cap() {
+            explain.summary = match endpoint.cap(cx.now) {
                 Some(cap) => format!("{}: {} of {cap} slots taken", endpoint.spec.name, endpoint.in_flight()),
                 None => format!("{}: {} requests, no cap", endpoint.spec.name, endpoint.in_flight()),
             };

@@ -36,6 +36,7 @@ impl Ground {
             queue: QueueLimits::default(),
             health: None,
             strategies: vec![StrategySpec { module: ModelAffinity::NAME, strategy }],
+            ..PoolSpec::default()
         };
         let mut fleet = Fleet::new(1);
         let now = Time::from_millis(1000);
@@ -94,7 +95,7 @@ impl Ground {
 
     fn term(&mut self, model: &str, engine: &str, name: &str) -> f64 {
         let facts = self.facts(model);
-        let (_, told) = self.fleet.explain(self.now, self.pool.id, self.pool.strategies[0], &facts);
+        let told = self.fleet.explain(self.now, self.pool.id, self.pool.strategies[0], &facts).explanation;
         let candidate = told.candidates.into_iter().find(|candidate| candidate.endpoint == engine).expect("priced");
         candidate.terms.into_iter().find(|term| term.name == name).map_or(0.0, |term| term.ms)
     }

@@ -35,6 +35,7 @@ impl Ground {
             queue: QueueLimits::default(),
             health: None,
             strategies: vec![StrategySpec { module: QueueAware::NAME, strategy }],
+            ..PoolSpec::default()
         };
         let mut fleet = Fleet::new(1);
         let now = Time::from_millis(1000);

@@ -54,7 +54,7 @@ fn held_ms(endpoint: &Endpoint, request: &RequestFacts, batch: f64, now: Time, r
         return 0.0;
     }
     let mine = f64::from(endpoint.in_flight()) + reserved.count as f64;
-    let ahead = match endpoint.cap() {
+    let ahead = match endpoint.cap(now) {
         Some(cap) if mine >= f64::from(cap) => mine - f64::from(cap) + 1.0,
         None if !endpoint.is_free(now) => {
             let waiting = endpoint.sample.as_ref().and_then(|sample| sample.waiting).unwrap_or(0);

@@ -66,10 +66,10 @@ pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, rese
     let loads = if is_warm(endpoint, request) { loads_begun_ms(endpoint, now) } else { 0.0 };
     let at_cap = match request.uncapped {
         true => 0.0,
-        false => cap_wait(endpoint, &runners, slots, reserved, loads),
+        false => cap_wait(endpoint, &runners, slots, reserved, loads, now),
     };
 
-    let cap = endpoint.cap().filter(|_| !request.uncapped);
+    let cap = endpoint.cap(now).filter(|_| !request.uncapped);
     let side_by_side = cap.map_or(models, |cap| models.min(f64::from(cap.max(1))));
     let slowdown = (1.0 + CROWDING * ((queued + 1.0).min(slots) - 1.0)) * side_by_side;
     Price {
@@ -82,9 +82,9 @@ pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, rese
 
 /// Until our own cap lets one more request in, counting those promised a place before and the loads that hold up jobs:
 /// milliseconds.
-fn cap_wait(endpoint: &Endpoint, runners: &[Runner<'_>], slots: f64, reserved: Reserved, loads: f64) -> f64 {
+fn cap_wait(endpoint: &Endpoint, runners: &[Runner<'_>], slots: f64, reserved: Reserved, loads: f64, now: Time) -> f64 {
     let ahead = f64::from(endpoint.in_flight()) + reserved.count as f64;
-    let Some(cap) = endpoint.cap().map(f64::from).filter(|cap| ahead >= *cap && ahead > 0.0) else { return 0.0 };
+    let Some(cap) = endpoint.cap(now).map(f64::from).filter(|cap| ahead >= *cap && ahead > 0.0) else { return 0.0 };
     let remaining = runners.iter().map(|runner| runner.remaining_ms).sum::<f64>() + reserved.ms;
     let busy = (ahead.min(cap.max(1.0)) / runners.len().max(1) as f64).clamp(1.0, slots);
     (remaining / speed_up(busy) + loads) * (ahead - cap + 1.0) / ahead

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ResidentModel};
 use arriero_core::{
-    Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Outcome, PathClasses, PoolSpec,
-    QueueLimits, Reason, RequestFacts, Resolution, Sample, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
+    Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation, Outcome, PathClasses, PoolSpec,
+    QueueLimits, Reason, RequestFacts, Resolution, Sample, State, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
 };
 
 use super::{Counting, Heard, Rule, endpoint, known, request};
@@ -131,7 +131,8 @@ impl Herd {
             }
             Step::Drain { endpoint, on } => {
                 if let Some(id) = self.endpoint(endpoint) {
-                    let settled = self.fleet.drain(self.now, id, on);
+                    let state = if on { State::Drain } else { State::Ready };
+                    let settled = self.fleet.operate(self.now, id, Operation::State(state));
                     self.settle(settled);
                 }
             }
@@ -235,8 +236,8 @@ impl Herd {
         let mut facts = request(0);
         facts.model = Some(MODELS[model % 3].into());
         let careless = applied.strategies[2]; // picks at random
-        let first = self.fleet.explain(self.now, applied.id, careless, &facts).0;
-        let second = self.fleet.explain(self.now, applied.id, careless, &facts).0;
+        let first = self.fleet.explain(self.now, applied.id, careless, &facts).verdict;
+        let second = self.fleet.explain(self.now, applied.id, careless, &facts).verdict;
         assert_eq!(first, second, "a dry run disturbed the next one");
     }
 
@@ -264,6 +265,7 @@ impl Herd {
                     self.strategy(Rule::Bound, tag),
                     self.strategy(Rule::Careless, 0),
                 ],
+                ..PoolSpec::default()
             });
         }
         let mut applied = self.fleet.apply(self.now, specs);
@@ -316,10 +318,10 @@ impl Herd {
     fn run(&mut self, waiting: Waiting, grant: Grant) {
         let endpoint = self.fleet.endpoints().get(grant.endpoint).expect("a grant names a living endpoint");
         let capped = endpoint.jobs.iter().filter(|job| !job.request.uncapped).count() as u32;
-        let within = waiting.facts.uncapped || endpoint.cap().is_none_or(|cap| capped <= cap);
+        let within = waiting.facts.uncapped || endpoint.cap(self.now).is_none_or(|cap| capped <= cap);
         assert!(within, "granted beyond the cap");
         assert!(waiting.facts.admits(grant.endpoint), "granted to an endpoint outside the route's subset");
-        assert!(!endpoint.draining, "granted to an endpoint that drains");
+        assert!(!endpoint.leaving && endpoint.state == State::Ready, "granted to an endpoint that drains");
         assert!(!waiting.facts.tried.contains(&grant.endpoint), "granted to an endpoint that failed the request");
         assert!(endpoint.can_serve(waiting.facts.model.as_deref()), "granted to an endpoint without the model");
         self.granted += 1;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ModelInfo};
 use arriero_core::{
-    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, Inventory, Needs, Outcome, PathClasses, Pick,
-    PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, Strategy, StrategySpec, Submit, Ticket, Time, Usage,
-    WaiterId,
+    Applied, Context, EndpointId, EngineClass, Event, Fleet, Grant, Inventory, Needs, Operation, Outcome, PathClasses,
+    Pick, PoolSpec, QueueLimits, RequestFacts, RequestId, Resolution, State, Strategy, StrategySpec, Submit, Ticket,
+    Time, Usage, WaiterId,
 };
 
 /// What a [`Counting`] strategy heard.
@@ -145,6 +145,7 @@ pub fn pool_with(name: &str, endpoints: Vec<EndpointSpec>, strategies: Vec<Count
         queue: QueueLimits::default(),
         health: None,
         strategies: strategies.into_iter().map(spec).collect(),
+        ..PoolSpec::default()
     }
 }
 
@@ -222,6 +223,12 @@ impl Bench {
     pub fn probe(&mut self, name: &str, ok: bool) -> Vec<Resolution> {
         let id = self.id(name);
         self.fleet.probed(self.now, id, ok)
+    }
+
+    /// The operator says whether an endpoint takes work.
+    pub fn state(&mut self, name: &str, state: State) -> Vec<Resolution> {
+        let id = self.id(name);
+        self.fleet.operate(self.now, id, Operation::State(state))
     }
 
     pub fn health(&self, name: &str) -> arriero_core::endpoint::Health {

@@ -1,0 +1,127 @@
+//! Whether an endpoint may take a request now, and how much of its share it takes. Times are the caller's.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | takes work | named by the configuration, `ready`, weight above 0 |
+//! | ready | takes work, is up, not ejected, in no back-off |
+//! | open | may take requests pinned to it: `ready` or `drain`, any weight, up, not ejected; a back-off is like being full |
+//! | free | has a slot |
+//!
+//! Slow start: from the moment it came back, `ramp = (now - since) / over`, at least [`LEAST_RAMP`], at most 1; weight and
+//! cap are multiplied by it, the cap rounded down, at least 1. A missing cap stays missing. While half-open it has one
+//! slot, whatever its cap.
+
+use crate::endpoint::{Endpoint, EngineClass, Health, State};
+use crate::time::Time;
+
+impl Endpoint {
+    /// Requests of ours that hold a slot: exact.
+    pub fn in_flight(&self) -> u32 {
+        self.jobs.len() as u32
+    }
+
+    /// The most requests that we ever send at once; `None` = no cap. The operator's cap, else the declared one, else
+    /// declared slots, else (slot engines) what the engine reports.
+    pub fn full_cap(&self) -> Option<u32> {
+        if let Some(said) = self.cap_said {
+            return said;
+        }
+        self.spec.max_in_flight.or(self.spec.slots).or_else(|| match self.class {
+            EngineClass::Slots => self.sample.as_ref().and_then(|sample| sample.slots),
+            EngineClass::Batching => None,
+        })
+    }
+
+    /// The most requests that we send at once now: [`Endpoint::full_cap`], less while it comes back.
+    pub fn cap(&self, now: Time) -> Option<u32> {
+        let full = self.full_cap()?;
+        let grown = f64::from(full) * self.ramp(now) + 1e-9;
+        Some((grown as u32).max(1).min(full))
+    }
+
+    /// How far it has come back: [`LEAST_RAMP`] to 1.
+    pub fn ramp(&self, now: Time) -> f64 {
+        let (Some(since), Some(slow)) = (self.ramp_since, self.spec.slow_start) else { return 1.0 };
+        if slow.over.is_zero() {
+            return 1.0;
+        }
+        ((now - since).as_secs_f64() / slow.over.as_secs_f64()).clamp(LEAST_RAMP, 1.0)
+    }
+
+    /// It came back: if it is configured so, weight and cap grow from now on.
+    pub fn begin_ramp(&mut self, now: Time) {
+        self.ramp_since = self.spec.slow_start.map(|_| now);
+    }
+
+    /// What strategies weigh it by: its weight, less while it comes back.
+    pub fn effective_weight(&self, now: Time) -> f64 {
+        f64::from(self.spec.weight) * self.ramp(now)
+    }
+
+    /// True if one more request may be sent now. A batching engine without a cap is held only while it reports a queue
+    /// or more than 90 % of its KV cache in use.
+    pub fn is_free(&self, now: Time) -> bool {
+        if self.is_on_trial(now) {
+            return false;
+        }
+        match self.cap(now) {
+            Some(cap) => self.in_flight() < cap,
+            None => !(self.class == EngineClass::Batching && self.reports_full(now)),
+        }
+    }
+
+    /// True if a request may start here now: it has a slot, or the request knows no caps. An endpoint that is on trial
+    /// takes no second one of either kind.
+    pub fn may_start(&self, now: Time, uncapped: bool) -> bool {
+        self.is_free(now) || (uncapped && !self.is_on_trial(now))
+    }
+
+    /// True if it is half-open, and a request that shows whether it works runs.
+    fn is_on_trial(&self, now: Time) -> bool {
+        self.half_open && self.ejected_until <= now && self.jobs.iter().any(|job| job.started >= self.ejected_until)
+    }
+
+    fn reports_full(&self, now: Time) -> bool {
+        let Some(sample) = &self.sample else { return false };
+        let fresh = now.millis_since(sample.at) < SAMPLE_LIFE_MS;
+        fresh && (sample.waiting.unwrap_or(0) > 0 || sample.kv_used.unwrap_or(0.0) > KV_FULL)
+    }
+
+    /// Work that others put on this engine: what it reported beyond our own count, fading with the sample's age
+    /// (time constant [`OTHERS_FADE_MS`]). 0 without a sample.
+    pub fn others(&self, now: Time) -> f64 {
+        let Some(sample) = &self.sample else { return 0.0 };
+        let reported = sample.running.unwrap_or(0).saturating_add(sample.waiting.unwrap_or(0));
+        let beyond = reported.saturating_sub(self.jobs_at_sample) as f64;
+        beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
+    }
+
+    /// True if it may take new work at all.
+    pub fn is_ready(&self, now: Time) -> bool {
+        self.takes_work() && self.works(now) && self.busy_until <= now
+    }
+
+    /// True if it may take requests that are pinned to it.
+    pub fn is_open(&self, now: Time) -> bool {
+        !self.leaving && self.state != State::Maint && self.works(now)
+    }
+
+    /// True unless the operator, the configuration or weight 0 keeps work from it.
+    pub fn takes_work(&self) -> bool {
+        !self.leaving && self.state == State::Ready && self.spec.weight > 0
+    }
+
+    /// True if neither its checks nor its requests speak against it.
+    pub fn works(&self, now: Time) -> bool {
+        self.health == Health::Up && self.ejected_until <= now
+    }
+}
+
+/// The least share of weight and cap while an endpoint comes back.
+pub const LEAST_RAMP: f64 = 0.01;
+/// A sample older than this says nothing about a full engine: milliseconds.
+pub const SAMPLE_LIFE_MS: f64 = 10_000.0;
+/// Time constant with which others' reported work fades: milliseconds.
+pub const OTHERS_FADE_MS: f64 = 5_000.0;
+/// Share of the KV cache above which a batching engine counts as full.
+pub const KV_FULL: f64 = 0.9;
