@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::ejection;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::event::Event;
 use crate::fleet::Fleet;
@@ -100,7 +101,8 @@ impl Fleet {
         }
         if let Some(endpoint) = table.get_mut(id) {
             let weight_before = endpoint.spec.weight;
-            if !is_new && endpoint.spec.url != spec.url {
+            let moved = !is_new && endpoint.spec.url != spec.url;
+            if moved {
                 residency::moved(endpoint);
                 record.streaks = Default::default();
             }
@@ -112,7 +114,7 @@ impl Fleet {
                 changes.reweighted.insert(id);
             }
             endpoint.rename_models();
-            record.ejection = limits.ejection;
+            ejection::configure(endpoint, record, limits.ejection, moved);
             record.streaks.configure(endpoint, limits.health);
         }
         changes.named.insert(id);

@@ -18,9 +18,13 @@ pub(crate) enum Nobody {
 
 /// True if the endpoint could take this request, were it ready.
 fn fits(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
+    serves(endpoint, facts) && !facts.tried.contains(&endpoint.id)
+}
+
+/// True if the endpoint is one for such requests.
+fn serves(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
     endpoint.speaks.contains(facts.path_class)
         && facts.admits(endpoint.id)
-        && !facts.tried.contains(&endpoint.id)
         && endpoint.can_serve(facts.model.as_deref())
 }
 
@@ -46,6 +50,23 @@ pub(crate) fn candidates_into(
             return;
         }
     }
+    out.extend(last_resort(pool, table, facts, now));
+}
+
+/// The ejected endpoints that serve such requests after all, because nobody else works who could. One that is only busy,
+/// or that was tried by this request, works.
+pub(crate) fn last_resort<'a>(
+    pool: &'a [EndpointId],
+    table: &'a Endpoints,
+    facts: &'a RequestFacts,
+    now: Time,
+) -> impl Iterator<Item = EndpointId> + 'a {
+    let shown = || pool.iter().filter_map(|id| table.get(*id)).filter(|endpoint| endpoint.takes_work());
+    let works = |endpoint: &Endpoint| endpoint.works(now) && !endpoint.half_open && serves(endpoint, facts);
+    let nobody_works = !shown().any(works);
+    let is_out = move |endpoint: &&Endpoint| endpoint.serves_if_last && endpoint.is_out(now);
+    let out = shown().filter(move |endpoint| nobody_works && is_out(endpoint) && endpoint.busy_until <= now);
+    out.filter(|endpoint| fits(endpoint, facts)).map(|endpoint| endpoint.id)
 }
 
 /// Says why nobody in `pool` is a candidate. `retry_after` in seconds.
@@ -81,7 +102,8 @@ fn may_become_candidate(endpoint: &Endpoint, facts: &RequestFacts, now: Time) ->
         return false;
     }
     let unknown = !endpoint.knows_models();
-    let backs_off = endpoint.health == Health::Up && endpoint.busy_until > now;
+    let is_held = endpoint.busy_until > now || endpoint.tried_alone_until(now).is_some();
+    let backs_off = endpoint.health == Health::Up && is_held;
     let starts = endpoint.health == Health::Starting;
     let may_fit = fits(endpoint, facts) || (unknown && endpoint.speaks.contains(facts.path_class));
     may_fit && (unknown || backs_off || starts)

@@ -158,7 +158,9 @@ impl Pool {
     fn has_free(&self, ledger: &Ledger, now: Time) -> bool {
         let uncapped = self.queue.has_uncapped();
         let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
-        endpoints.into_iter().any(|endpoint| endpoint.is_ready(now) && endpoint.may_start(now, uncapped))
+        endpoints
+            .into_iter()
+            .any(|endpoint| (endpoint.is_ready(now) || endpoint.is_out(now)) && endpoint.may_start(now, uncapped))
     }
 
     /// Notes when time alone may free a slot: a back-off ends, a report grows old, a strategy changes its mind.
@@ -183,6 +185,9 @@ fn frees_at(endpoint: &Endpoint, now: Time) -> Option<Time> {
     let waits_until = endpoint.busy_until.max(endpoint.ejected_until);
     if waits_until > now {
         return Some(waits_until);
+    }
+    if let Some(until) = endpoint.tried_alone_until(now) {
+        return Some(until);
     }
     let held_by_report = endpoint.cap(now).is_none() && !endpoint.is_free(now);
     let sample = endpoint.sample.as_ref().filter(|_| held_by_report)?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::cost;
+use crate::ejection::Observed;
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, Job};
 use crate::event::{Outcome, Usage};
 use crate::facts::RequestFacts;
@@ -26,8 +27,9 @@ pub(crate) struct Record {
     /// No configuration names it any more.
     pub(crate) removed: bool,
     /// When what its requests show takes it out.
-    #[allow(dead_code, reason = "ejection reads it")]
     pub(crate) ejection: Option<EjectionLimits>,
+    /// What they showed.
+    pub(crate) observed: Observed,
     /// The operator's word.
     pub(crate) operated: Operated,
     /// The weight that the configuration gives it.
@@ -46,6 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) endpoint: EndpointId,
     pub(crate) strategy: StrategyId,
     pub(crate) facts: Arc<RequestFacts>,
+    /// When it took the slot.
+    pub(crate) started: Time,
     alone: bool,
 }
 
@@ -126,7 +130,7 @@ impl Ledger {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         record.tickets.push(ticket);
-        let attempt = Attempt { ticket, pool, endpoint: id, strategy, facts: facts.clone(), alone };
+        let attempt = Attempt { ticket, pool, endpoint: id, strategy, facts: facts.clone(), started: now, alone };
         self.attempts.insert(ticket, attempt);
         Some(Started {
             ticket,

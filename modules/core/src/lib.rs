@@ -21,6 +21,7 @@ pub mod contract;
 pub mod cost;
 pub mod dispatch;
 mod drain_rate;
+mod ejection;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
@@ -45,6 +46,7 @@ pub use endpoint::{EndpointId, EngineClass, Inventory, Sample, SlowStart, State}
 pub use event::{Event, Outcome, Usage};
 pub use facts::{EndpointSet, PathClass, PathClasses, Pin, PinTo, RequestFacts, RequestId};
 pub use fleet::Fleet;
+pub use health::Verdicts;
 pub use key::KeySource;
 pub use spec::{
     AffinityLimits, AffinityRow, Applied, AppliedPool, Decision, Dry, EjectionLimits, Faults, Grant, HealthLimits,

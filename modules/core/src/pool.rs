@@ -104,7 +104,9 @@ impl Pool {
     /// Why no endpoint of the pool is a candidate; `None` if one is.
     pub(crate) fn nobody(&self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Option<Nobody> {
         let endpoints = || self.endpoints.iter().filter_map(|id| table.get(*id));
-        if endpoints().any(|endpoint| candidates::is_candidate(endpoint, facts, now)) {
+        if endpoints().any(|endpoint| candidates::is_candidate(endpoint, facts, now))
+            || candidates::last_resort(&self.endpoints, table, facts, now).next().is_some()
+        {
             return None;
         }
         Some(candidates::why_nobody(&self.endpoints, table, facts, now, self.retry_after(now)))
