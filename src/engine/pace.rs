@@ -1,6 +1,6 @@
 //! When the next health check is due: `every` while the verdicts stand, `fast_every` while they change, `down_every`
-//! while the endpoint is down. After the start (and after a rest) steps begin at 250 ms and double, so that an engine
-//! which is just starting is seen early. Each step is stretched or cut by up to 5 %, so that a fleet which was started at
+//! while the endpoint is down. After the start (and after a rest) no step is longer than 250 ms, then 500 ms, and so on,
+//! so that an engine which is just starting is seen early. Each step is stretched or cut by up to 5 %, so that a fleet which was started at
 //! once is not asked in step for ever.
 
 use std::time::Duration;
@@ -83,6 +83,9 @@ mod tests {
         for ms in [250, 500, 1000, 2000, 2000] {
             let step = pace.step(Verdicts::Settled);
             assert!(is_about(step, ms), "{step:?} is not {ms} ms");
+        }
+        for _ in 0..5 {
+            pace.step(Verdicts::Settled);
         }
         for (verdicts, ms) in [(Verdicts::Changing, 500), (Verdicts::Down, 30_000), (Verdicts::Settled, 2000)] {
             let step = pace.step(verdicts);

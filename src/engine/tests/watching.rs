@@ -15,16 +15,16 @@ use super::fake::{Answer, Fake};
 use crate::engine::{Description, EngineKind, Limits, Lists, Load, Sink, Steer, Target, steer, watch};
 
 #[derive(Clone, Debug)]
-enum Told {
+pub(super) enum Told {
     Described(Description, Inventory, Lists),
     Probed(bool, String),
     Sampled(Load),
 }
 
-struct Notes {
-    told: Mutex<Vec<Told>>,
+pub(super) struct Notes {
+    pub(super) told: Mutex<Vec<Told>>,
     /// What the sink makes of them.
-    verdicts: Mutex<Verdicts>,
+    pub(super) verdicts: Mutex<Verdicts>,
     news: Notify,
 }
 
@@ -35,7 +35,7 @@ impl Notes {
     }
 
     /// Waits until something told after `from` meets the condition; returns the place behind it.
-    async fn until(&self, from: usize, what: &str, met: impl Fn(&Told) -> bool) -> usize {
+    pub(super) async fn until(&self, from: usize, what: &str, met: impl Fn(&Told) -> bool) -> usize {
         let search = async {
             loop {
                 if let Some(at) = self.told.lock().iter().skip(from).position(&met) {
@@ -64,41 +64,38 @@ impl Sink for Notes {
     }
 }
 
-struct Watching {
-    notes: Arc<Notes>,
-    steer: Steer,
-    task: JoinHandle<()>,
+pub(super) struct Watching {
+    pub(super) notes: Arc<Notes>,
+    pub(super) steer: Steer,
+    pub(super) task: JoinHandle<()>,
 }
 
-fn quick() -> Limits {
+pub(super) fn quick() -> Limits {
     let step = Duration::from_millis(20);
     Limits { every: step, poll: Some(step), inventory: Duration::from_secs(3600), ..Limits::default() }
 }
 
-fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
-    let notes = Arc::new(Notes {
-        told: Mutex::default(),
-        verdicts: Mutex::new(Verdicts::Settled),
-        news: Notify::new(),
-    });
+pub(super) fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
+    let notes =
+        Arc::new(Notes { told: Mutex::default(), verdicts: Mutex::new(Verdicts::Settled), news: Notify::new() });
     let (steer, steered) = steer();
     let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), steered));
     Watching { notes, steer, task }
 }
 
-fn is_described(kind: EngineKind) -> impl Fn(&Told) -> bool {
+pub(super) fn is_described(kind: EngineKind) -> impl Fn(&Told) -> bool {
     move |told| matches!(told, Told::Described(description, ..) if description.kind == kind)
 }
 
-fn is_up(told: &Told) -> bool {
+pub(super) fn is_up(told: &Told) -> bool {
     matches!(told, Told::Probed(true, why) if why.is_empty())
 }
 
-fn is_down(told: &Told) -> bool {
+pub(super) fn is_down(told: &Told) -> bool {
     matches!(told, Told::Probed(false, why) if !why.is_empty())
 }
 
-fn is_sampled(told: &Told) -> bool {
+pub(super) fn is_sampled(told: &Told) -> bool {
     matches!(told, Told::Sampled(_))
 }
 
