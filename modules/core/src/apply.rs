@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::candidates::Tiers;
 use crate::ejection;
-use crate::endpoint::{Endpoint, EndpointId, EndpointSpec};
+use crate::endpoint::{Endpoint, EndpointId, EndpointSpec, Health};
 use crate::event::Event;
 use crate::fleet::Fleet;
 use crate::guarded::Guarded;
@@ -23,6 +24,8 @@ struct Changes {
     named: BTreeSet<EndpointId>,
     /// Their weight changed: for strategies they left and joined.
     reweighted: BTreeSet<EndpointId>,
+    /// Another engine sits behind them now.
+    moved: BTreeSet<EndpointId>,
     joined: Vec<EndpointId>,
     left: Vec<EndpointId>,
 }
@@ -44,8 +47,9 @@ impl Fleet {
         for spec in pools {
             let pool = old.remove(&spec.name).unwrap_or_else(|| self.new_pool(spec.name.clone()));
             let specs = spec.endpoints.iter();
-            let endpoints: Vec<EndpointId> =
-                specs.map(|endpoint| self.place_endpoint(endpoint, pool.id, &spec, &mut known, &mut changes)).collect();
+            let endpoints: Vec<EndpointId> = specs
+                .map(|endpoint| self.place_endpoint(now, endpoint, &pool, &spec, &mut known, &mut changes))
+                .collect();
             planned.push((pool, spec, endpoints));
         }
         self.remove_unnamed(&mut changes);
@@ -79,8 +83,9 @@ impl Fleet {
     /// Finds or makes the endpoint, and gives it its configuration.
     fn place_endpoint(
         &mut self,
+        now: Time,
         spec: &EndpointSpec,
-        pool: PoolId,
+        pool: &Pool,
         limits: &PoolSpec,
         known: &mut BTreeMap<Arc<str>, EndpointId>,
         changes: &mut Changes,
@@ -94,16 +99,18 @@ impl Fleet {
         let record = self.ledger.records.entry(id).or_default();
         if is_new || record.removed {
             changes.joined.push(id);
+            record.joins_slowly = !pool.endpoints.is_empty() && spec.slow_start.is_some_and(|slow| slow.new);
         }
         record.removed = false;
-        if !record.pools.contains(&pool) {
-            record.pools.push(pool);
+        if !record.pools.contains(&pool.id) {
+            record.pools.push(pool.id);
         }
         if let Some(endpoint) = table.get_mut(id) {
             let weight_before = endpoint.spec.weight;
             let moved = !is_new && endpoint.spec.url != spec.url;
             if moved {
                 residency::moved(endpoint);
+                changes.moved.insert(id);
                 record.streaks = Default::default();
             }
             endpoint.spec = spec.clone();
@@ -116,6 +123,9 @@ impl Fleet {
             endpoint.rename_models();
             ejection::configure(endpoint, record, limits.ejection, moved);
             record.streaks.configure(endpoint, limits.health);
+            if endpoint.health == Health::Up && std::mem::take(&mut record.joins_slowly) {
+                endpoint.begin_ramp(now);
+            }
         }
         changes.named.insert(id);
         id
@@ -154,7 +164,12 @@ impl Fleet {
             pool.endpoints.iter().copied().filter(|id| !before.contains(id) || changed(id)).collect();
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
         (pool.limits, pool.retry) = (spec.queue, spec.retry);
-        (pool.backup_one, pool.panic) = (spec.backup_one, spec.panic);
+        pool.tiers = Tiers { backup_one: spec.backup_one, panic: spec.panic };
+        (pool.memory.limits, pool.memory.widest) = (spec.affinity, 0);
+        if !left.is_empty() || !changes.moved.is_empty() {
+            let (stay, moved) = (&pool.endpoints, &changes.moved);
+            pool.memory.retain(|id| stay.contains(&id) && !moved.contains(&id));
+        }
 
         let mut old = std::mem::take(&mut pool.strategies);
         let newcomers_from = StrategyId(self.next_strategy);

@@ -6,6 +6,7 @@
 //! | prefill | its prompt, slowed by the company it keeps | `slots`, `batching` |
 //! | decode | its answer, likewise | `slots`, `batching` |
 //! | load | its model's weights, if they are not resident, after loads already begun | `cold` |
+//! | ramp | while an endpoint comes back (slow start): wait, prefill and decode count 1 / ramp times | here |
 //! | evict | what the models that must leave will cost those who want them next | `cold` |
 //!
 //! Own counts and own jobs dominate; an engine's report only adds what others put there. Missing signals: speeds and
@@ -40,18 +41,20 @@ pub struct Price {
     pub load: f64,
     /// What eviction will cost others.
     pub evict: f64,
+    /// What keeps work away while the endpoint comes back (slow start): the rest of its share, as time.
+    pub ramp: f64,
 }
 
 impl Price {
     /// The sum of the terms.
     pub fn total(&self) -> f64 {
-        self.wait + self.prefill + self.decode + self.load + self.evict
+        self.wait + self.prefill + self.decode + self.load + self.evict + self.ramp
     }
 
-    /// The terms by name; `load` and `evict` only where there are any.
+    /// The terms by name; `load`, `evict` and `ramp` only where there are any.
     pub fn terms(&self) -> Vec<Term> {
         let always = [("wait", self.wait), ("prefill", self.prefill), ("decode", self.decode)];
-        let sometimes = [("load", self.load), ("evict", self.evict)];
+        let sometimes = [("load", self.load), ("evict", self.evict), ("ramp", self.ramp)];
         let all = always.into_iter().chain(sometimes.into_iter().filter(|(_, ms)| *ms > 0.0));
         all.map(|(name, ms)| Term { name, ms }).collect()
     }
@@ -123,10 +126,12 @@ pub fn open<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a
 /// For a slot engine the expected completion time; for a batching engine the marginal cost, which also counts the
 /// delay that the request puts on those who are already there.
 pub fn completion(endpoint: &Endpoint, request: &RequestFacts, now: Time, reserved: Reserved) -> Price {
-    match endpoint.class {
+    let mut price = match endpoint.class {
         EngineClass::Slots => slots::price(endpoint, request, now, reserved),
         EngineClass::Batching => batching::price(endpoint, request, now, reserved),
-    }
+    };
+    price.ramp = price.total() * (1.0 / endpoint.ramp(now) - 1.0);
+    price
 }
 
 /// The engine's own name for the request's model; the public name where it has no other.

@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::candidates::Nobody;
 use crate::cost;
-use crate::endpoint::{Endpoint, Health, SAMPLE_LIFE_MS};
 use crate::facts::RequestFacts;
 use crate::ledger::Ledger;
 use crate::pool::{Pool, Verdict};
@@ -39,7 +37,7 @@ impl Pool {
 
     /// The same with others waiting: it takes its place among them, and then the queue is scanned.
     fn submit_behind(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
-        if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
+        if let Some(reason) = self.refusal(&ledger.table, &waiter.facts, now) {
             return Submit::Rejected(reason);
         }
         self.queue.insert(id, waiter);
@@ -133,8 +131,8 @@ impl Pool {
     /// Refuses every waiter that nobody will ever serve: after a change of health, inventory or membership.
     pub(crate) fn sweep(&mut self, ledger: &mut Ledger, now: Time) {
         for id in self.queue.all() {
-            let Some(waiter) = self.queue.get(id) else { continue };
-            if let Some(Nobody::Ever(reason)) = self.nobody(&ledger.table, &waiter.facts, now) {
+            let Some(facts) = self.queue.get(id).map(|waiter| waiter.facts.clone()) else { continue };
+            if let Some(reason) = self.refusal(&ledger.table, &facts, now) {
                 self.settle(ledger, id, Err(reason));
             }
         }
@@ -155,15 +153,21 @@ impl Pool {
         }
     }
 
+    /// True if some endpoint might take a waiter now.
     fn has_free(&self, ledger: &Ledger, now: Time) -> bool {
-        let uncapped = self.queue.has_uncapped();
-        let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
-        endpoints
-            .into_iter()
-            .any(|endpoint| (endpoint.is_ready(now) || endpoint.is_out(now)) && endpoint.may_start(now, uncapped))
+        let (uncapped, bound) = (self.queue.has_uncapped(), self.queue.has_bound());
+        let mut endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
+        endpoints.any(|endpoint| {
+            let reachable = endpoint.is_ready(now)
+                || (bound && endpoint.takes_pinned(now, uncapped))
+                || (endpoint.serves_if_last && endpoint.is_out(now) && endpoint.takes_work())
+                || (self.tiers.panic && endpoint.takes_work());
+            reachable && endpoint.may_start(now, uncapped)
+        })
     }
 
-    /// Notes when time alone may free a slot: a back-off ends, a report grows old, a strategy changes its mind.
+    /// Notes when time alone may free a slot: a back-off or an ejection ends, a cap grows, a report grows old, a strategy
+    /// changes its mind.
     fn plan_wake(&mut self, ledger: &Ledger, now: Time) {
         self.reserved.clear();
         if self.queue.is_empty() {
@@ -171,30 +175,14 @@ impl Pool {
             return;
         }
         let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
-        let frees = endpoints.filter_map(|endpoint| frees_at(endpoint, now)).min();
+        let frees = endpoints.filter_map(|endpoint| endpoint.frees_at(now, self.tiers.panic)).min();
         let rescan = self.hesitates.then(|| now + RESCAN);
         self.wake_at = frees.into_iter().chain(rescan).min();
     }
 }
 
-/// When an endpoint becomes free by the passing of time alone.
-fn frees_at(endpoint: &Endpoint, now: Time) -> Option<Time> {
-    if !endpoint.takes_work() || endpoint.health != Health::Up {
-        return None;
-    }
-    let waits_until = endpoint.busy_until.max(endpoint.ejected_until);
-    if waits_until > now {
-        return Some(waits_until);
-    }
-    if let Some(until) = endpoint.tried_alone_until(now) {
-        return Some(until);
-    }
-    let held_by_report = endpoint.cap(now).is_none() && !endpoint.is_free(now);
-    let sample = endpoint.sample.as_ref().filter(|_| held_by_report)?;
-    Some(sample.at + Duration::from_millis(SAMPLE_LIFE_MS as u64))
-}
-
 /// A waiter as it joins the queue.
 pub(crate) fn waiter(pool: &Pool, strategy: StrategyId, facts: Arc<RequestFacts>, arrival: Time, now: Time) -> Waiter {
-    Waiter { strategy, facts, arrival, since: now, deadline: now + pool.limits.timeout }
+    let bound_to = pool.tied_to(&facts, now);
+    Waiter { strategy, facts, arrival, since: now, deadline: now + pool.limits.timeout, bound_to }
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::candidates;
 use crate::dispatch;
 use crate::ejection::Change;
 use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
@@ -74,15 +73,13 @@ impl Fleet {
         self.latest = now;
         let was_ready = self.ledger.attempt(ticket).is_some_and(|attempt| self.is_ready(now, attempt.endpoint));
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
+        if let Some(pool) = self.pools.get_mut(&attempt.pool) {
+            pool.first_token(&self.ledger.table, now, &attempt);
+        }
         self.observe_answer(now, &attempt);
         if !was_ready && self.is_ready(now, attempt.endpoint) {
             self.review(now, attempt.endpoint, false);
         }
-        let Some(pool) = self.pools.get_mut(&attempt.pool) else { return };
-        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
-        pool.tell(&self.ledger.table, now, Some(ticket), |running| {
-            Some(Event::FirstToken { endpoint, request, mine: running == attempt.strategy })
-        });
     }
 
     fn is_ready(&self, now: Time, endpoint: EndpointId) -> bool {
@@ -134,7 +131,7 @@ impl Fleet {
     }
 
     /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget
-    /// ([`crate::RetryLimits`]) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
+    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
     pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
         let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
             return false;
@@ -142,9 +139,9 @@ impl Fleet {
         let Some(pool) = self.pools.get(&attempt.pool) else { return false };
         let retries = pool.live_retries + pool.queue.retries();
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
-        let others = pool.endpoints.iter().filter(|id| **id != attempt.endpoint);
-        let mut others = others.filter_map(|id| self.ledger.table.get(*id));
-        (retries as f64) < budget && others.any(|other| candidates::is_candidate(other, &attempt.facts, self.latest))
+        let mut again = (*attempt.facts).clone();
+        again.tried.push(attempt.endpoint);
+        (retries as f64) < budget && pool.could_serve(&self.ledger.table, &again, self.latest)
     }
 
     /// An engine reported its load. A report older than the one in hand is dropped.

@@ -4,11 +4,12 @@
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::endpoint::{Endpoint, EndpointId};
+use crate::endpoint::{Endpoint, EndpointId, LEAST_RAMP};
 use crate::event::Event;
 use crate::facts::RequestFacts;
 use crate::spec::{StrategyId, Ticket};
 use crate::strategy::{Chosen, Context, Needs, Pick, Strategy};
+use crate::time::Time;
 
 /// The name under which the built-in rule signs its grants.
 pub(crate) const FALLBACK: &str = "least-connection";
@@ -56,12 +57,13 @@ impl Guarded {
 
 /// The built-in rule.
 pub(crate) fn least_connection(cx: &Context<'_>) -> Pick {
+    let load = |endpoint: &Endpoint| load(endpoint, cx.now);
     let least = cx.free().min_by(|a, b| load(a).partial_cmp(&load(b)).unwrap_or(Ordering::Equal));
     least.map_or(Pick::Wait, |endpoint| Pick::Endpoint(endpoint.id))
 }
 
-fn load(endpoint: &Endpoint) -> f64 {
-    f64::from(endpoint.in_flight() + 1) / f64::from(endpoint.spec.weight.max(1))
+fn load(endpoint: &Endpoint, now: Time) -> f64 {
+    f64::from(endpoint.in_flight() + 1) / endpoint.effective_weight(now).max(LEAST_RAMP)
 }
 
 /// True if `id` may be picked now.

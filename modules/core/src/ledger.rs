@@ -46,10 +46,13 @@ pub(crate) struct Attempt {
     pub(crate) ticket: Ticket,
     pub(crate) pool: PoolId,
     pub(crate) endpoint: EndpointId,
-    pub(crate) strategy: StrategyId,
+    /// The strategy that chose; `None` if the request was bound to the endpoint.
+    pub(crate) picked_by: Option<StrategyId>,
     pub(crate) facts: Arc<RequestFacts>,
     /// When it took the slot.
     pub(crate) started: Time,
+    /// It is a retry of which nothing came yet: it counts against the pool's budget.
+    pub(crate) tries_again: bool,
     alone: bool,
 }
 
@@ -106,7 +109,7 @@ impl Ledger {
         &mut self,
         now: Time,
         pool: PoolId,
-        strategy: StrategyId,
+        picked_by: Option<StrategyId>,
         id: EndpointId,
         facts: &Arc<RequestFacts>,
     ) -> Option<Started> {
@@ -130,7 +133,9 @@ impl Ledger {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         record.tickets.push(ticket);
-        let attempt = Attempt { ticket, pool, endpoint: id, strategy, facts: facts.clone(), started: now, alone };
+        let tries_again = facts.attempt > 0;
+        let attempt =
+            Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), started: now, tries_again, alone };
         self.attempts.insert(ticket, attempt);
         Some(Started {
             ticket,
@@ -149,6 +154,9 @@ impl Ledger {
         job.first_token = Some(now);
         if let Some(local) = job.local.clone() {
             residency::proven(endpoint, &local, now);
+        }
+        if let Some(kept) = self.attempts.get_mut(&ticket) {
+            kept.tries_again = false;
         }
         Some(attempt)
     }

@@ -15,6 +15,7 @@
 //! | [`contract`] | what every module must keep, as one call for its tests |
 //! | [`time`] | [`Time`], microseconds since the driver's start |
 
+mod affinity;
 mod apply;
 mod candidates;
 pub mod contract;
@@ -32,6 +33,7 @@ mod key;
 pub mod learn;
 mod ledger;
 mod operate;
+mod pins;
 mod pool;
 mod queue;
 mod residency;

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::candidates::{self, Nobody};
+use crate::candidates::{self, Nobody, Tiers};
 use crate::drain_rate::DrainRate;
 use crate::endpoint::{EndpointId, Endpoints};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::RequestFacts;
 use crate::guarded::{self, FALLBACK, Guarded};
 use crate::ledger::{Attempt, Ledger};
+use crate::pins::{Memory, Pinned};
 use crate::queue::{Place, Queue};
 use crate::spec::{Grant, PoolId, QueueLimits, RetryLimits, StrategyId, Ticket};
 use crate::strategy::{Context, Explanation, Pick, Reason};
@@ -23,8 +24,8 @@ pub(crate) struct Pool {
     pub(crate) endpoints: Vec<EndpointId>,
     pub(crate) limits: QueueLimits,
     pub(crate) retry: RetryLimits,
-    pub(crate) backup_one: bool,
-    pub(crate) panic: bool,
+    pub(crate) tiers: Tiers,
+    pub(crate) memory: Memory,
     /// The most that ever waited.
     pub(crate) most_queued: usize,
     /// The most that ever held a slot.
@@ -37,7 +38,7 @@ pub(crate) struct Pool {
     pub(crate) drain_rate: DrainRate,
     /// Attempts that hold a slot.
     pub(crate) live: usize,
-    /// Those of them that are not first attempts.
+    /// Those of them that are retries of which nothing came yet.
     pub(crate) live_retries: usize,
     /// When the queue is to be scanned again though nothing happened.
     pub(crate) wake_at: Option<Time>,
@@ -65,7 +66,9 @@ pub(crate) enum Verdict {
 pub(crate) struct Choice {
     pub(crate) endpoint: EndpointId,
     pub(crate) module: &'static str,
-    explanation: Option<Explanation>,
+    /// The request is bound there: no strategy was asked.
+    pub(crate) pinned: bool,
+    pub(crate) explanation: Option<Explanation>,
 }
 
 impl Pool {
@@ -77,8 +80,8 @@ impl Pool {
             endpoints: Vec::new(),
             limits: QueueLimits::default(),
             retry: RetryLimits::default(),
-            backup_one: false,
-            panic: false,
+            tiers: Tiers::default(),
+            memory: Memory::default(),
             most_queued: 0,
             most_live: 0,
             picks: 0,
@@ -101,15 +104,37 @@ impl Pool {
         self.drain_rate.retry_after(self.queue.len(), now)
     }
 
-    /// Why no endpoint of the pool is a candidate; `None` if one is.
-    pub(crate) fn nobody(&self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Option<Nobody> {
-        let endpoints = || self.endpoints.iter().filter_map(|id| table.get(*id));
-        if endpoints().any(|endpoint| candidates::is_candidate(endpoint, facts, now))
-            || candidates::last_resort(&self.endpoints, table, facts, now).next().is_some()
-        {
-            return None;
+    /// Why this request will never get a slot here; `None` = it may.
+    pub(crate) fn refusal(&mut self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Option<Reason> {
+        match self.pinned(table, facts, now) {
+            Pinned::To(_) => return None,
+            Pinned::Away(reason) => return Some(reason),
+            Pinned::Free if self.has_candidate(table, facts, now) => return None,
+            Pinned::Free => {}
         }
-        Some(candidates::why_nobody(&self.endpoints, table, facts, now, self.retry_after(now)))
+        match candidates::why_nobody(&self.endpoints, table, facts, now, self.retry_after(now)) {
+            Nobody::Yet => None,
+            Nobody::Ever(reason) => Some(reason),
+        }
+    }
+
+    /// True if an endpoint may be picked for this request, slot or no slot.
+    fn has_candidate(&mut self, table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
+        candidates::candidates_into(&mut self.candidates, &self.endpoints, table, facts, now, self.tiers);
+        !self.candidates.is_empty()
+    }
+
+    /// True if the request could be served: bound to an endpoint that can be used, or free to go to a candidate.
+    pub(crate) fn could_serve(&self, table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
+        match self.pinned(table, facts, now) {
+            Pinned::To(_) => true,
+            Pinned::Away(_) => false,
+            Pinned::Free => {
+                let mut found = Vec::new();
+                candidates::candidates_into(&mut found, &self.endpoints, table, facts, now, self.tiers);
+                !found.is_empty()
+            }
+        }
     }
 
     /// Asks the request's strategy, and checks its answer.
@@ -121,8 +146,13 @@ impl Pool {
         facts: &RequestFacts,
         explain: bool,
     ) -> (Verdict, Option<Explanation>) {
+        match self.pinned(table, facts, now) {
+            Pinned::Free => {}
+            Pinned::To(endpoint) => return self.bind(table, now, endpoint, facts, explain),
+            Pinned::Away(reason) => return (Verdict::Reject(reason), None),
+        }
         let mut shown = std::mem::take(&mut self.candidates);
-        candidates::candidates_into(&mut shown, &self.endpoints, table, facts, now);
+        candidates::candidates_into(&mut shown, &self.endpoints, table, facts, now, self.tiers);
         let answer = if shown.is_empty() {
             let retry_after = self.retry_after(now);
             let verdict = match candidates::why_nobody(&self.endpoints, table, facts, now, retry_after) {
@@ -181,7 +211,10 @@ impl Pool {
         let verdict = match pick {
             _ if refused => Verdict::Wait,
             Pick::Endpoint(endpoint) => {
-                return (Verdict::Start(Choice { endpoint, module, explanation: explanation.clone() }), explanation);
+                return (
+                    Verdict::Start(Choice { endpoint, module, pinned: false, explanation: explanation.clone() }),
+                    explanation,
+                );
             }
             Pick::WaitFor(endpoint) => Verdict::WaitFor(endpoint),
             Pick::Wait => Verdict::Wait,
@@ -201,14 +234,18 @@ impl Pool {
         choice: Choice,
         since: Time,
     ) -> Option<Grant> {
-        let Choice { endpoint, module, explanation } = choice;
-        let started = ledger.start(now, self.id, strategy, endpoint, facts)?;
+        let Choice { endpoint, module, pinned, explanation } = choice;
+        let picked_by = (!pinned).then_some(strategy);
+        let started = ledger.start(now, self.id, picked_by, endpoint, facts)?;
+        if let Some(pin) = facts.pin {
+            self.memory.granted(pin, endpoint, now);
+        }
         self.live += 1;
         self.most_live = self.most_live.max(self.live);
         self.picks += 1;
         self.live_retries += usize::from(facts.attempt > 0);
         self.tell(&ledger.table, now, Some(started.ticket), |running| {
-            Some(Event::Started { endpoint, request: facts, mine: running == strategy })
+            Some(Event::Started { endpoint, request: facts, mine: Some(running) == picked_by })
         });
         Some(Grant {
             ticket: started.ticket,
@@ -225,14 +262,34 @@ impl Pool {
     /// An attempt of this pool gave its slot back.
     pub(crate) fn ended(&mut self, table: &Endpoints, now: Time, attempt: &Attempt, outcome: Outcome, usage: &Usage) {
         self.live -= 1;
-        self.live_retries -= usize::from(attempt.facts.attempt > 0);
+        self.live_retries -= usize::from(attempt.tries_again);
         if matches!(outcome, Outcome::Complete | Outcome::ClientGone) {
             self.drain_rate.completed(now);
         }
+        if outcome == Outcome::Complete {
+            self.answered(attempt);
+        }
         let (endpoint, request) = (attempt.endpoint, &attempt.facts);
         self.tell(table, now, Some(attempt.ticket), |running| {
-            Some(Event::Ended { endpoint, request, outcome, usage, mine: running == attempt.strategy })
+            Some(Event::Ended { endpoint, request, outcome, usage, mine: Some(running) == attempt.picked_by })
         });
+    }
+
+    /// The first token of an attempt came: as a retry it has succeeded.
+    pub(crate) fn first_token(&mut self, table: &Endpoints, now: Time, attempt: &Attempt) {
+        self.live_retries -= usize::from(attempt.tries_again);
+        self.answered(attempt);
+        let (endpoint, request) = (attempt.endpoint, &attempt.facts);
+        self.tell(table, now, Some(attempt.ticket), |running| {
+            Some(Event::FirstToken { endpoint, request, mine: Some(running) == attempt.picked_by })
+        });
+    }
+
+    /// An engine answered an attempt.
+    fn answered(&mut self, attempt: &Attempt) {
+        if let Some(pin) = attempt.facts.pin {
+            self.memory.answered(pin, attempt.endpoint);
+        }
     }
 
     /// Tells every strategy of the pool what concerns it. Events of an attempt reach only strategies that were there

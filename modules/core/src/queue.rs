@@ -1,11 +1,12 @@
 //! The waiting requests of one pool. Order: class (lower first), then original arrival, then number. Grouped by
-//! (class, strategy, path class, model, subset, caps or not), so that a burst of one model hides no other: one scan takes at most
+//! (class, strategy, path class, model, subset, caps or not, the endpoint that they are bound to), so that a burst of one model hides no other: one scan takes at most
 //! [`SCAN_PER_GROUP`] of a group and [`SCAN`] in all, plus the first of every group left out. Bytes are bytes of
 //! body held in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::endpoint::EndpointId;
 use crate::facts::{EndpointSet, RequestFacts};
 use crate::spec::{StrategyId, WaiterId};
 use crate::time::Time;
@@ -24,6 +25,7 @@ struct Group {
     model: Option<Arc<str>>,
     among: Option<EndpointSet>,
     uncapped: bool,
+    bound_to: Option<EndpointId>,
 }
 
 /// A waiter's place in the pool's order.
@@ -45,6 +47,8 @@ pub(crate) struct Waiter {
     pub(crate) since: Time,
     /// When it gives up.
     pub(crate) deadline: Time,
+    /// The endpoint that it was bound to as it joined.
+    pub(crate) bound_to: Option<EndpointId>,
 }
 
 impl Waiter {
@@ -56,6 +60,7 @@ impl Waiter {
             model: self.facts.model.clone(),
             among: self.facts.among.clone(),
             uncapped: self.facts.uncapped,
+            bound_to: self.bound_to,
         }
     }
 }
@@ -69,6 +74,7 @@ pub(crate) struct Queue {
     bytes: u64,
     retries: usize,
     uncapped: usize,
+    bound: usize,
 }
 
 impl Queue {
@@ -94,6 +100,11 @@ impl Queue {
         self.uncapped > 0
     }
 
+    /// True if somebody waits for one endpoint that it is bound to.
+    pub(crate) fn has_bound(&self) -> bool {
+        self.bound > 0
+    }
+
     pub(crate) fn get(&self, id: WaiterId) -> Option<&Waiter> {
         self.waiters.get(&id)
     }
@@ -102,6 +113,7 @@ impl Queue {
         self.bytes += waiter.facts.body_bytes;
         self.retries += usize::from(waiter.facts.attempt > 0);
         self.uncapped += usize::from(waiter.facts.uncapped);
+        self.bound += usize::from(waiter.facts.pin.is_some());
         self.deadlines.insert((waiter.deadline, id));
         self.groups.entry(waiter.group()).or_default().insert((waiter.arrival, id));
         self.waiters.insert(id, waiter);
@@ -112,6 +124,7 @@ impl Queue {
         self.bytes -= waiter.facts.body_bytes;
         self.retries -= usize::from(waiter.facts.attempt > 0);
         self.uncapped -= usize::from(waiter.facts.uncapped);
+        self.bound -= usize::from(waiter.facts.pin.is_some());
         self.deadlines.remove(&(waiter.deadline, id));
         let group = waiter.group();
         if let Some(members) = self.groups.get_mut(&group) {

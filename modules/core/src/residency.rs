@@ -90,6 +90,7 @@ pub(crate) fn moved(endpoint: &mut Endpoint) {
     endpoint.models.clear();
     endpoint.inventory = Inventory::Unknown;
     (endpoint.sample, endpoint.jobs_at_sample, endpoint.busy_until) = (None, 0, Time::ZERO);
+    (endpoint.ejected_until, endpoint.half_open, endpoint.ramp_since) = (Time::ZERO, false, None);
     endpoint.health = Health::Starting;
 }
 

@@ -11,6 +11,8 @@
 //! cap are multiplied by it, the cap rounded down, at least 1. A missing cap stays missing. Half-open, it is ready for one
 //! request at a time, whatever its cap ([`crate::ejection`]); so it is for a moment after a back-off ([`crate::health`]).
 
+use std::time::Duration;
+
 use crate::endpoint::{Endpoint, EngineClass, Health, State};
 use crate::time::Time;
 
@@ -97,9 +99,53 @@ impl Endpoint {
         !self.leaving && self.state != State::Maint && self.works(now)
     }
 
+    /// True if a request that is pinned to it may start here now.
+    pub fn takes_pinned(&self, now: Time, uncapped: bool) -> bool {
+        self.is_open(now)
+            && self.busy_until <= now
+            && self.tried_alone_until(now).is_none()
+            && self.may_start(now, uncapped)
+    }
+
     /// True unless the operator, the configuration or weight 0 keeps work from it.
     pub fn takes_work(&self) -> bool {
         !self.leaving && self.state == State::Ready && self.spec.weight > 0
+    }
+
+    /// When it takes more by the passing of time alone: a back-off or an ejection ends, its cap grows, a report that holds
+    /// it grows old. `despite`: it is asked though it does not work.
+    pub(crate) fn frees_at(&self, now: Time, despite: bool) -> Option<Time> {
+        let out = self.leaving || self.state == State::Maint;
+        if out || (self.health != Health::Up && !despite) {
+            return None;
+        }
+        let ejected_until = if despite { Time::ZERO } else { self.ejected_until };
+        let held_until = self.busy_until.max(ejected_until);
+        if held_until > now {
+            return Some(held_until);
+        }
+        if let Some(until) = self.tried_alone_until(now) {
+            return Some(until);
+        }
+        if self.is_free(now) {
+            return None;
+        }
+        match self.full_cap() {
+            Some(full) => self.grows_at(full, now),
+            None => Some(self.sample.as_ref()?.at + Duration::from_millis(SAMPLE_LIFE_MS as u64)),
+        }
+        .filter(|at| *at > now)
+    }
+
+    /// When a growing cap has room for one more.
+    fn grows_at(&self, full: u32, now: Time) -> Option<Time> {
+        let wanted = self.in_flight() + 1;
+        if self.ramp(now) >= 1.0 || wanted > full {
+            return None;
+        }
+        let (since, slow) = (self.ramp_since?, self.spec.slow_start?);
+        let share = f64::from(wanted) / f64::from(full);
+        Some(since + slow.over.mul_f64(share) + Duration::from_micros(1))
     }
 
     /// True if neither its checks nor its requests speak against it. While one request shows whether that still holds,

@@ -1,5 +1,6 @@
 //! What others may look at: endpoints, pools, faults, and the dry run. Nothing here changes a decision.
 
+use crate::candidates;
 use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
 use crate::fleet::Fleet;
@@ -15,16 +16,33 @@ impl Fleet {
             let verdict = Decision::Reject(Reason::PoolGone);
             return Dry { verdict, explanation: Explanation::default(), others: Vec::new() };
         };
+        let table = &self.ledger.table;
         let (rng, hesitates) = (pool.rng.clone(), pool.hesitates);
-        let (verdict, explanation) = pool.decide(&self.ledger.table, now, strategy, facts, true);
+        let faults: Vec<(u64, u64)> =
+            pool.strategies.iter().map(|running| (running.panics, running.refused_picks)).collect();
+        let (verdict, explanation) = pool.decide(table, now, strategy, facts, true);
         (pool.rng, pool.hesitates) = (rng, hesitates);
+        for (running, faults) in pool.strategies.iter_mut().zip(faults) {
+            (running.panics, running.refused_picks) = faults;
+        }
+        let mut candidates = Vec::new();
+        candidates::candidates_into(&mut candidates, &pool.endpoints, table, facts, now, pool.tiers);
+        let chosen = match &verdict {
+            Verdict::Start(choice) => Some(choice.endpoint),
+            _ => None,
+        };
+        let others = pool.endpoints.iter().filter(|id| Some(**id) != chosen).filter_map(|id| {
+            let why = candidates::why_not(table.get(*id)?, facts, &candidates, now)?;
+            Some((*id, why))
+        });
+        let others = others.collect();
         let verdict = match verdict {
             Verdict::Start(choice) => Decision::Start { endpoint: choice.endpoint, module: choice.module },
             Verdict::WaitFor(endpoint) => Decision::WaitFor(endpoint),
             Verdict::Wait => Decision::Wait,
             Verdict::Reject(reason) => Decision::Reject(reason),
         };
-        Dry { verdict, explanation: explanation.unwrap_or_default(), others: Vec::new() }
+        Dry { verdict, explanation: explanation.unwrap_or_default(), others }
     }
 
     /// Every endpoint of the fleet, those that drain included.

@@ -12,7 +12,7 @@
 
 use arriero_core::cost::open;
 use arriero_core::endpoint::Endpoint;
-use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy};
+use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy, Time};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 mod options;
@@ -38,13 +38,13 @@ struct Rendezvous {
 
 /// The endpoint at the least distance from the key, which is `-ln(unit) / weight`; the first of equals. `1 - unit` is never
 /// above `-ln(unit)`, so most are ruled out without a logarithm.
-fn nearest<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, key: u64) -> Option<&'a Endpoint> {
+fn nearest<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, key: u64, now: Time) -> Option<&'a Endpoint> {
     let mut nearest = None;
     let mut least = f64::INFINITY;
     for endpoint in endpoints {
         let hash = xxh3_64_with_seed(&endpoint.key.to_le_bytes(), key);
         let unit = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        let weight = f64::from(endpoint.spec.weight);
+        let weight = endpoint.effective_weight(now);
         if 1.0 - unit >= least * weight {
             continue;
         }
@@ -63,7 +63,7 @@ fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
 
 /// What one more request would make of it, by weight.
 fn share(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
-    (load(endpoint, cx) + 1.0) / f64::from(endpoint.spec.weight)
+    (load(endpoint, cx) + 1.0) / endpoint.effective_weight(cx.now)
 }
 
 /// Requests that an endpoint of weight 1 may hold, before rounding; infinite without a bound.
@@ -75,18 +75,18 @@ impl Bound {
             return Bound(f64::INFINITY);
         }
         let sums = open(cx).fold((1.0, 0.0), |(loads, weights), endpoint| {
-            (loads + load(endpoint, cx), weights + f64::from(endpoint.spec.weight))
+            (loads + load(endpoint, cx), weights + endpoint.effective_weight(cx.now))
         });
         Bound(factor * sums.0 / sums.1)
     }
 
     /// A hair below a whole number is that number: shares are not exact in binary.
-    fn most(&self, endpoint: &Endpoint) -> f64 {
-        (self.0 * f64::from(endpoint.spec.weight) - 1e-9).ceil()
+    fn most(&self, endpoint: &Endpoint, now: Time) -> f64 {
+        (self.0 * endpoint.effective_weight(now) - 1e-9).ceil()
     }
 
     fn admits(&self, endpoint: &Endpoint, cx: &Context<'_>) -> bool {
-        load(endpoint, cx) + 1.0 <= self.most(endpoint)
+        load(endpoint, cx) + 1.0 <= self.most(endpoint, cx.now)
     }
 }
 
@@ -98,7 +98,7 @@ fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, cx: &Context<
 impl Rendezvous {
     fn pick_for(&self, key: u64, cx: &mut Context<'_>) -> Pick {
         let bound = Bound::of(self.options.bounded_load, cx);
-        let Some(own) = nearest(open(cx), key) else { return Pick::Wait };
+        let Some(own) = nearest(open(cx), key, cx.now) else { return Pick::Wait };
         let free = || open(cx).filter(|endpoint| cx.is_free(endpoint));
         let pick = if cx.is_free(own) && bound.admits(own, cx) {
             Pick::Endpoint(own.id)
@@ -106,9 +106,8 @@ impl Rendezvous {
             let other = match self.options.spill {
                 Spill::Wait => None,
                 Spill::LeastConnection => least_loaded(free(), cx),
-                Spill::Next => {
-                    nearest(free().filter(|other| bound.admits(other, cx)), key).or_else(|| nearest(free(), key))
-                }
+                Spill::Next => nearest(free().filter(|other| bound.admits(other, cx)), key, cx.now)
+                    .or_else(|| nearest(free(), key, cx.now)),
             };
             match (other, self.options.spill) {
                 (Some(other), _) => Pick::Endpoint(other.id),
@@ -124,7 +123,7 @@ impl Rendezvous {
         if cx.explain.is_none() {
             return;
         }
-        let limit = match bound.most(own) {
+        let limit = match bound.most(own, cx.now) {
             most if most.is_finite() => format!("bound {most}"),
             _ => "no bound".to_owned(),
         };
@@ -149,20 +148,25 @@ impl Rendezvous {
 
     fn pick_keyless(&self, cx: &mut Context<'_>) -> Pick {
         let free: Vec<&Endpoint> = cx.free().filter(|endpoint| endpoint.spec.weight > 0).collect();
-        let (lots, how): (Vec<(u32, &Endpoint)>, &str) = match self.options.without_key {
-            WithoutKey::Random => (free.iter().map(|one| (one.spec.weight, *one)).collect(), "by chance"),
+        let (drawn_from, how): (Vec<(u32, &Endpoint)>, &str) = match self.options.without_key {
+            WithoutKey::Random => (free.iter().map(|one| (lots(one, cx), *one)).collect(), "by chance"),
             WithoutKey::LeastConnection => {
                 let lowest = free.iter().map(|one| share(one, cx)).fold(f64::INFINITY, f64::min);
                 let tied = free.iter().filter(|one| share(one, cx) <= lowest);
                 (tied.map(|one| (1, *one)).collect(), "least loaded")
             }
         };
-        let Some(chosen) = drawn(&lots, cx.rng) else { return Pick::Wait };
+        let Some(chosen) = drawn(&drawn_from, cx.rng) else { return Pick::Wait };
         if let Some(explain) = cx.explain.as_deref_mut() {
             explain.summary = format!("no key; {}: {how}", chosen.spec.name);
         }
         Pick::Endpoint(chosen.id)
     }
+}
+
+/// The lots of an endpoint: hundredths of its weight, so that one that grows (slow start) has some from the beginning.
+fn lots(endpoint: &Endpoint, cx: &Context<'_>) -> u32 {
+    ((endpoint.effective_weight(cx.now) * 100.0).round() as u32).max(1)
 }
 
 /// One of the lots, by weight; `None` if there are none.

@@ -1,4 +1,5 @@
-//! Fewest requests per weight: `(in-flight + others + reserved + 1) / weight`, the lowest wins.
+//! Fewest requests per weight: `(in-flight + others + reserved + 1) / weight`, the lowest wins. The weight of an endpoint
+//! that comes back (slow start) is the part of it that it has reached.
 //!
 //! In-flight is our own exact count; `others` is what the engine reported beyond it, fading with the sample's age and
 //! rounded to whole requests; `reserved` are waiters promised to the endpoint. An idle endpoint goes before every busy
@@ -51,7 +52,7 @@ impl<'a> Standing<'a> {
     fn of(endpoint: &'a Endpoint, cx: &Context<'_>) -> Standing<'a> {
         let promised = cx.reserved_count(endpoint.id) as f64;
         let requests = f64::from(endpoint.in_flight()) + endpoint.others(cx.now).round() + promised;
-        Standing { endpoint, requests, score: (requests + 1.0) / f64::from(endpoint.spec.weight) }
+        Standing { endpoint, requests, score: (requests + 1.0) / endpoint.effective_weight(cx.now) }
     }
 
     fn order(&self, other: &Standing<'_>) -> Ordering {

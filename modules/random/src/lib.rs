@@ -3,7 +3,7 @@
 //! `draws` times a free endpoint is drawn with probability `weight / sum of weights`, with replacement; the lowest
 //! `(in-flight + others + reserved) / weight` of those drawn wins, the first drawn of equals. In-flight is our own count,
 //! `others` what the engine reported beyond it, in whole requests. One draw is plain weighted random. Without samples
-//! `others` is 0. Randomness is the pool's generator.
+//! `others` is 0. Weights are those that an endpoint has reached (slow start). Randomness is the pool's generator.
 
 use arriero_core::endpoint::Endpoint;
 use arriero_core::{Context, Module, Pick, RequestFacts, Strategy};
@@ -56,7 +56,7 @@ impl<'a> Urn<'a> {
         let mut weights = 0;
         let ready = cx.free().filter(|endpoint| endpoint.spec.weight > 0);
         let lots = ready.map(|endpoint| {
-            weights += u64::from(endpoint.spec.weight);
+            weights += lots(endpoint.effective_weight(cx.now));
             (weights, endpoint)
         });
         let lots = lots.collect();
@@ -74,9 +74,14 @@ impl<'a> Urn<'a> {
     }
 }
 
+/// The lots of a weight: hundredths, so that one that grows (slow start) has some from the beginning.
+fn lots(weight: f64) -> u64 {
+    ((weight * 100.0).round() as u64).max(1)
+}
+
 fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
     let requests = f64::from(endpoint.in_flight()) + endpoint.others(cx.now).round();
-    (requests + cx.reserved_count(endpoint.id) as f64) / f64::from(endpoint.spec.weight.max(1))
+    (requests + cx.reserved_count(endpoint.id) as f64) / endpoint.effective_weight(cx.now)
 }
 
 impl Strategy for Draws {

@@ -3,12 +3,14 @@
 //! With `w` the weight of a candidate, `n` the turns it had, `W` and `N` their sums over the candidates:
 //! `claim = w (N + 1) - n W`, the largest wins, the first in configuration order on a tie. With unchanging candidates this
 //! is the smooth rule of nginx: over any `W` starts each gets exactly `w`, spread evenly. An endpoint that was away (full,
-//! down, not asked, or new) does not make up for it: it counts as at most two turns behind. Signals: weights only.
+//! down, not asked, or new) does not make up for it: it counts as at most two turns behind. The weight of an endpoint that
+//! comes back (slow start) is the part that it has reached; its turns grow with it, so it keeps its place. Signals: weights
+//! only.
 
 use std::collections::HashMap;
 
 use arriero_core::endpoint::Endpoint;
-use arriero_core::{Context, EndpointId, Event, Module, Pick, RequestFacts, Strategy};
+use arriero_core::{Context, EndpointId, Event, Module, Pick, RequestFacts, Strategy, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,46 +34,66 @@ impl Module for RoundRobin {
 
 /// How many turns an endpoint may be behind: in an undisturbed rotation none is.
 const BEHIND: u64 = 2;
+/// Parts of a turn, and of a unit of weight: a weight that grows has many small steps.
+const PARTS: u64 = 1000;
+
+/// The turns that an endpoint had, in parts, and the weight that it had them by.
+#[derive(Clone, Copy)]
+struct Turns {
+    had: u64,
+    weight: u64,
+}
 
 /// Turns of the endpoints. Unknown = 0, which counts as [`BEHIND`].
 #[derive(Default)]
 struct Rotation {
-    turns: HashMap<EndpointId, u64>,
+    turns: HashMap<EndpointId, Turns>,
     /// How far the rotation is, in turns per weight: the most that any endpoint had when its turn came.
     round: f64,
 }
 
+/// The weight of an endpoint now, in parts.
+fn weight(endpoint: &Endpoint, now: Time) -> u64 {
+    ((endpoint.effective_weight(now) * PARTS as f64).round() as u64).max(1)
+}
+
 impl Rotation {
-    /// The turns that count for an endpoint.
-    fn turns(&self, endpoint: &Endpoint) -> u64 {
-        let had = self.turns.get(&endpoint.id).copied().unwrap_or(0);
-        let share = (self.round * f64::from(endpoint.spec.weight)) as u64;
-        had.max(share.saturating_sub(BEHIND))
+    /// The turns that count for an endpoint, in parts. Those had by another weight keep their place in the rotation.
+    fn turns(&self, endpoint: &Endpoint, now: Time) -> u64 {
+        let weight = weight(endpoint, now);
+        let had = self.turns.get(&endpoint.id).map_or(0, |turns| match turns.weight == weight {
+            true => turns.had,
+            false => (u128::from(turns.had) * u128::from(weight) / u128::from(turns.weight)) as u64,
+        });
+        let share = (self.round * weight as f64) as u64;
+        had.max(share.saturating_sub(BEHIND * PARTS))
     }
 
-    fn turn(&mut self, endpoint: &Endpoint) {
-        let turns = self.turns(endpoint);
-        self.round = self.round.max(turns as f64 / f64::from(endpoint.spec.weight.max(1)));
-        self.turns.insert(endpoint.id, turns + 1);
+    fn turn(&mut self, endpoint: &Endpoint, now: Time) {
+        let (had, weight) = (self.turns(endpoint, now), weight(endpoint, now));
+        self.round = self.round.max(had as f64 / weight as f64);
+        self.turns.insert(endpoint.id, Turns { had: had + PARTS, weight });
     }
 }
 
 impl Strategy for Rotation {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+        let now = cx.now;
         let ready = || cx.free().filter(|endpoint| endpoint.spec.weight > 0);
-        let weights: u64 = ready().map(|endpoint| u64::from(endpoint.spec.weight)).sum();
-        let turns: u64 = ready().map(|endpoint| self.turns(endpoint)).sum();
+        let weights: u64 = ready().map(|endpoint| weight(endpoint, now)).sum();
+        let turns: u64 = ready().map(|endpoint| self.turns(endpoint, now)).sum();
         let mut best: Option<(i128, &Endpoint)> = None;
         for endpoint in ready() {
-            let due = i128::from(endpoint.spec.weight) * i128::from(turns + 1);
-            let claim = due - i128::from(self.turns(endpoint)) * i128::from(weights);
+            let due = i128::from(weight(endpoint, now)) * i128::from(turns + PARTS);
+            let claim = due - i128::from(self.turns(endpoint, now)) * i128::from(weights);
             if best.is_none_or(|(most, _)| claim > most) {
                 best = Some((claim, endpoint));
             }
         }
         let Some((_, endpoint)) = best else { return Pick::Wait };
         if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = format!("{}: its turn, weight {} of {weights}", endpoint.spec.name, endpoint.spec.weight);
+            let (own, all) = (endpoint.effective_weight(now), weights as f64 / PARTS as f64);
+            explain.summary = format!("{}: its turn, weight {own} of {all}", endpoint.spec.name);
         }
         Pick::Endpoint(endpoint.id)
     }
@@ -80,7 +102,7 @@ impl Strategy for Rotation {
         match event {
             Event::Started { endpoint, mine: true, .. } => {
                 if let Some(endpoint) = cx.table.get(*endpoint) {
-                    self.turn(endpoint);
+                    self.turn(endpoint, cx.now);
                 }
             }
             Event::Membership { left, .. } => self.turns.retain(|id, _| !left.contains(id)),

@@ -104,6 +104,7 @@ impl Herd {
             Step::FirstToken { attempt } => {
                 if let Some(ticket) = nth(self.running.keys(), attempt) {
                     self.fleet.first_token(self.now, ticket);
+                    self.catch_up(); // it may have brought an endpoint back
                 }
             }
             Step::Finish { attempt, outcome, retry } => {

@@ -235,6 +235,14 @@ impl Bench {
         self.fleet.endpoints().get(self.id(name)).unwrap().health
     }
 
+    pub fn verdicts(&self, name: &str) -> arriero_core::Verdicts {
+        self.fleet.verdicts(self.id(name))
+    }
+
+    pub fn endpoint(&self, name: &str) -> &arriero_core::endpoint::Endpoint {
+        self.fleet.endpoints().get(self.id(name)).expect("the endpoint exists")
+    }
+
     pub fn grant(&mut self, facts: RequestFacts) -> Grant {
         match self.submit(facts) {
             Submit::Granted(grant) => grant,

@@ -1,0 +1,456 @@
+//! What requests show: who is ejected, for how long, and how it comes back.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use arriero_core::endpoint::{EndpointSpec, Health};
+use arriero_core::{
+    EjectionLimits, EndpointId, EngineClass, Grant, HealthLimits, Outcome, PathClasses, PoolSpec, Reason, RequestFacts,
+    SlowStart, Submit, Ticket,
+};
+use common::{Bench, Counting, Rule, endpoint, known, pool, pool_with, request, request_for};
+
+const FIRST: Duration = Duration::from_secs(5);
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn limits() -> EjectionLimits {
+    EjectionLimits { share: None, ..EjectionLimits::default() }
+}
+
+/// A pool that ejects by failures in a row only, unless `limits` say otherwise.
+fn ejecting(endpoints: Vec<EndpointSpec>, limits: EjectionLimits) -> PoolSpec {
+    PoolSpec { ejection: Some(limits), ..pool("p", endpoints) }
+}
+
+fn two() -> Bench {
+    Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 8)], limits())])
+}
+
+/// A request that only `name` may take.
+fn only(bench: &Bench, name: &str) -> RequestFacts {
+    let mut facts = request(1);
+    facts.among = Some([bench.id(name)].into_iter().collect());
+    facts
+}
+
+/// A request that only `name` may take because it failed everywhere else.
+fn tried_elsewhere(bench: &Bench, name: &str) -> RequestFacts {
+    let id = bench.id(name);
+    let mut facts = request(1);
+    facts.tried = bench.fleet.endpoints().iter().map(|endpoint| endpoint.id).filter(|other| *other != id).collect();
+    facts
+}
+
+fn start(bench: &mut Bench, name: &str) -> Ticket {
+    let facts = tried_elsewhere(bench, name);
+    bench.grant(facts).ticket
+}
+
+fn end_at(bench: &mut Bench, name: &str, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        let ticket = start(bench, name);
+        bench.finish(ticket, *outcome);
+    }
+}
+
+const FAILURE: Outcome = Outcome::UpstreamError;
+const THREE: [Outcome; 3] = [FAILURE; 3];
+
+/// For how long it is still out.
+fn out_for(bench: &Bench, name: &str) -> Duration {
+    bench.endpoint(name).ejected_until - bench.now
+}
+
+/// Grants until nobody gets one at once: how many at `name`, and all tickets.
+fn flood(bench: &mut Bench, name: &str, count: u64) -> (Vec<Grant>, usize) {
+    let id = bench.id(name);
+    let granted: Vec<Grant> = (0..count)
+        .filter_map(|number| match bench.submit(request(100 + number)) {
+            Submit::Granted(grant) => Some(grant),
+            _ => None,
+        })
+        .collect();
+    let there = granted.iter().filter(|grant| grant.endpoint == id).count();
+    (granted, there)
+}
+
+#[test]
+fn failures_in_a_row_eject_and_anything_else_does_not() {
+    use Outcome::*;
+    let mut bench = two();
+    for harmless in [
+        vec![ConnectFailed, UpstreamError, Complete, Timeout, MidStream],
+        vec![Complete, Busy],
+        vec![Complete, ClientGone, Rejected, ClientGone, Rejected],
+        vec![ConnectFailed, ClientGone, UpstreamError, Complete],
+    ] {
+        for outcome in harmless {
+            bench.advance(seconds(2));
+            end_at(&mut bench, "a", &[outcome]);
+            assert!(!bench.endpoint("a").half_open);
+        }
+    }
+    end_at(&mut bench, "a", &[ConnectFailed, ClientGone, Timeout, Rejected, MidStream]);
+    assert_eq!(out_for(&bench, "a"), FIRST, "what proves nothing does not end the row either");
+    assert_eq!((bench.health("a"), bench.endpoint("a").figures.times_ejected), (Health::Up, 1));
+    let (granted, there) = flood(&mut bench, "a", 20);
+    assert_eq!((granted.len(), there), (8, 0), "the others wait for the endpoint that works");
+    assert_eq!(bench.endpoint("b").in_flight(), 8);
+}
+
+#[test]
+fn without_limits_nobody_is_ejected() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 8), endpoint("b", 8)])]);
+    end_at(&mut bench, "a", &[FAILURE; 50]);
+    assert!(!bench.endpoint("a").half_open);
+    let never = EjectionLimits { failures: 0, share: None, ..limits() };
+    let mut bench = Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 8)], never)]);
+    end_at(&mut bench, "a", &[FAILURE; 50]);
+    assert!(!bench.endpoint("a").half_open);
+}
+
+#[test]
+fn each_failed_trial_doubles_the_time_up_to_the_longest() {
+    let limits = EjectionLimits { longest: seconds(60), ..limits() };
+    let mut bench = Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 8)], limits)]);
+    end_at(&mut bench, "a", &THREE);
+    for (count, expected) in [5, 10, 20, 40, 60, 60].into_iter().enumerate() {
+        assert_eq!(out_for(&bench, "a"), seconds(expected));
+        assert_eq!(bench.endpoint("a").figures.times_ejected, count as u64 + 1);
+        bench.advance(seconds(expected) - Duration::from_millis(1));
+        let facts = tried_elsewhere(&bench, "a");
+        assert_eq!(bench.refused(facts), Reason::AllTried, "still out");
+        bench.advance(Duration::from_millis(1));
+        end_at(&mut bench, "a", &[FAILURE]);
+    }
+}
+
+#[test]
+fn what_served_well_for_long_is_forgiven() {
+    let mut bench = two();
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(FIRST);
+    end_at(&mut bench, "a", &[FAILURE]);
+    bench.advance(seconds(10));
+    end_at(&mut bench, "a", &[Outcome::Complete]);
+    end_at(&mut bench, "a", &THREE);
+    assert_eq!(out_for(&bench, "a"), seconds(20), "it had just come back");
+    bench.advance(seconds(20));
+    end_at(&mut bench, "a", &[Outcome::Complete]);
+    bench.advance(seconds(31));
+    end_at(&mut bench, "a", &THREE);
+    assert_eq!(out_for(&bench, "a"), seconds(20), "a window of service forgives one of three");
+    bench.advance(seconds(20));
+    end_at(&mut bench, "a", &[Outcome::Complete]);
+    bench.advance(seconds(3600));
+    end_at(&mut bench, "a", &THREE);
+    assert_eq!(out_for(&bench, "a"), FIRST);
+}
+
+#[test]
+fn half_open_takes_one_request_until_its_answer_begins() {
+    let mut bench = two();
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(FIRST);
+    for inconclusive in [Outcome::ClientGone, Outcome::Rejected] {
+        let (granted, there) = flood(&mut bench, "a", 6);
+        assert_eq!(there, 1, "one request tries");
+        for grant in granted {
+            bench.finish(grant.ticket, if grant.endpoint == bench.id("a") { inconclusive } else { Outcome::Complete });
+        }
+        assert!(bench.endpoint("a").half_open, "{inconclusive:?} proves nothing");
+    }
+    let (granted, there) = flood(&mut bench, "a", 6);
+    assert_eq!(there, 1);
+    let a = bench.id("a");
+    let trial = granted.iter().find(|grant| grant.endpoint == a).unwrap();
+    bench.fleet.first_token(bench.now, trial.ticket);
+    assert!(!bench.endpoint("a").half_open);
+    assert!(flood(&mut bench, "a", 6).1 > 1, "it is back");
+}
+
+#[test]
+fn a_trial_that_is_answered_whole_brings_it_back_and_one_that_fails_ejects_again() {
+    let mut bench = two();
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(FIRST);
+    end_at(&mut bench, "a", &[Outcome::Complete, FAILURE, FAILURE]);
+    assert!(!bench.endpoint("a").half_open, "back, and counted from the start");
+    end_at(&mut bench, "a", &[FAILURE]);
+    assert_eq!(out_for(&bench, "a"), seconds(10));
+    bench.advance(seconds(10));
+    end_at(&mut bench, "a", &[FAILURE]);
+    assert_eq!(out_for(&bench, "a"), seconds(20), "one failure is enough for one that is half-open");
+}
+
+#[test]
+fn nobody_waits_for_a_trial_that_hangs() {
+    // This strategy binds every other request to `a`, and would wait for it.
+    let bound = Counting { rule: Rule::Bound, ..Counting::default() };
+    let spec = pool_with("p", vec![endpoint("a", 2), endpoint("b", 100)], vec![bound]);
+    let mut bench = Bench::new(vec![PoolSpec { ejection: Some(limits()), ..spec }]);
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(FIRST);
+    let trial = bench.grant(request(2));
+    assert_eq!(trial.endpoint, bench.id("a"));
+    for number in 0..50 {
+        assert_eq!(bench.grant(request(number)).endpoint, bench.id("b"));
+    }
+    bench.advance(seconds(60));
+    bench.finish(trial.ticket, Outcome::Timeout);
+    assert_eq!(out_for(&bench, "a"), seconds(10));
+}
+
+#[test]
+fn attempts_from_before_count_neither_for_nor_against_it() {
+    let mut bench = two();
+    let old: Vec<Ticket> = (0..4).map(|_| start(&mut bench, "a")).collect();
+    end_at(&mut bench, "a", &THREE);
+    bench.finish(old[0], FAILURE);
+    assert_eq!((out_for(&bench, "a"), bench.endpoint("a").figures.times_ejected), (FIRST, 1));
+    bench.fleet.first_token(bench.now, old[1]);
+    bench.finish(old[1], Outcome::Complete);
+    assert!(bench.endpoint("a").half_open, "it began when all was well");
+    bench.advance(FIRST);
+    bench.finish(old[2], FAILURE);
+    assert_eq!(out_for(&bench, "a"), Duration::ZERO, "it is half-open now");
+    let trial = start(&mut bench, "a");
+    bench.fleet.first_token(bench.now, trial);
+    bench.finish(old[3], FAILURE);
+    end_at(&mut bench, "a", &[FAILURE, FAILURE]);
+    assert!(!bench.endpoint("a").half_open, "two failures since it is back, not three");
+}
+
+#[test]
+fn a_share_ejects_once_there_are_enough_requests() {
+    let by_share = EjectionLimits { failures: 0, share: Some(0.5), requests: 10, window: seconds(30), ..limits() };
+    let endpoints = || vec![endpoint("a", 8), endpoint("b", 8)];
+    let mut bench = Bench::new(vec![ejecting(endpoints(), by_share)]);
+    for _ in 0..4 {
+        end_at(&mut bench, "a", &[Outcome::Complete, FAILURE]);
+    }
+    end_at(&mut bench, "a", &[FAILURE]);
+    assert!(!bench.endpoint("a").half_open, "nine requests say nothing");
+    end_at(&mut bench, "a", &[FAILURE]);
+    assert_eq!(out_for(&bench, "a"), FIRST);
+
+    let mut bench = Bench::new(vec![ejecting(endpoints(), by_share)]);
+    for _ in 0..200 {
+        bench.advance(seconds(1));
+        end_at(&mut bench, "a", &[Outcome::Complete, Outcome::Complete, FAILURE]);
+    }
+    assert!(!bench.endpoint("a").half_open, "a third is not half");
+
+    let mut bench = Bench::new(vec![ejecting(endpoints(), by_share)]);
+    for _ in 0..200 {
+        end_at(&mut bench, "a", &[FAILURE]);
+        bench.advance(Duration::from_millis(3500));
+    }
+    assert!(!bench.endpoint("a").half_open, "never ten of them within 30 s");
+    bench.advance(seconds(30));
+    end_at(&mut bench, "a", &[Outcome::Complete; 11]);
+    end_at(&mut bench, "a", &[FAILURE; 10]);
+    assert!(!bench.endpoint("a").half_open, "what failed before the window is forgotten");
+    end_at(&mut bench, "a", &[FAILURE]);
+    assert!(bench.endpoint("a").half_open);
+}
+
+#[test]
+fn the_last_that_can_serve_a_model_stays() {
+    let mut bench = two();
+    let (a, b) = (bench.id("a"), bench.id("b"));
+    for (id, models) in [(a, vec!["rare", "common"]), (b, vec!["common"])] {
+        bench.fleet.describe(bench.now, id, EngineClass::Slots, PathClasses::ALL, known(&models));
+    }
+    for number in 0..20 {
+        let grant = bench.grant(request_for(number, "rare"));
+        bench.finish(grant.ticket, FAILURE);
+    }
+    assert!(!bench.endpoint("a").half_open, "nobody else has the model");
+    let mut facts = request_for(30, "common");
+    facts.tried = [b].into_iter().collect();
+    let grant = bench.grant(facts);
+    bench.finish(grant.ticket, FAILURE);
+    assert!(bench.endpoint("a").half_open, "somebody else has this one");
+    assert_eq!(bench.grant(request_for(31, "common")).endpoint, b);
+    for number in 0..8 {
+        assert_eq!(
+            bench.grant(request_for(40 + number, "rare")).endpoint,
+            a,
+            "and the rare one is served there as ever"
+        );
+    }
+}
+
+#[test]
+fn an_ejected_endpoint_serves_again_when_the_others_go() {
+    for keep_last in [true, false] {
+        let limits = EjectionLimits { keep_last, ..limits() };
+        let health = Some(HealthLimits::default());
+        let spec = ejecting(vec![endpoint("a", 8), endpoint("b", 1)], limits);
+        let mut bench = Bench::new(vec![PoolSpec { health, ..spec }]);
+        bench.probe("a", true);
+        bench.probe("b", true);
+        end_at(&mut bench, "a", &THREE);
+        let running = bench.grant(request(1));
+        assert_eq!(running.endpoint, bench.id("b"));
+        let waiter = bench.wait(request(2));
+        for _ in 0..2 {
+            assert!(bench.probe("b", false).is_empty());
+        }
+        let ends = bench.probe("b", false);
+        if keep_last {
+            let (resolved, grant) = Bench::only_grant(ends);
+            assert_eq!((resolved, grant.endpoint), (waiter, bench.id("a")), "the last one is used all the same");
+            let (_, there) = flood(&mut bench, "a", 7);
+            assert_eq!(there, 7, "as much as it takes");
+            let waiter = bench.wait(request(3));
+            let (resolved, _) = Bench::only_grant(bench.finish(grant.ticket, FAILURE));
+            assert_eq!(resolved, waiter, "slots that free are used");
+            assert_eq!(out_for(&bench, "a"), FIRST, "what it had to do anyway is not held against it");
+        } else {
+            assert!(matches!(ends[0].verdict, Err(Reason::NoneReady { .. })));
+            assert!(matches!(bench.refused(request(3)), Reason::NoneReady { .. }));
+        }
+    }
+}
+
+#[test]
+fn one_that_is_busy_or_full_is_waited_for_before_an_ejected_one_is_used() {
+    let mut bench = Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 1)], limits())]);
+    end_at(&mut bench, "a", &THREE);
+    let running = bench.grant(request(1));
+    bench.wait(request(2));
+    bench.finish(running.ticket, Outcome::Busy);
+    bench.wait(request(3));
+    let (_, grant) = Bench::only_grant(bench.advance(seconds(1)));
+    assert_eq!(grant.endpoint, bench.id("b"));
+}
+
+#[test]
+fn a_success_ends_the_ejection_of_one_that_is_used_as_the_last() {
+    let mut bench = two();
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(Duration::from_millis(1));
+    let facts = only(&bench, "a");
+    let grant = bench.grant(facts);
+    assert_eq!(grant.endpoint, bench.id("a"), "the route's subset holds nobody else");
+    bench.finish(grant.ticket, Outcome::Complete);
+    assert!(!bench.endpoint("a").half_open);
+}
+
+#[test]
+fn waiters_get_the_trial_when_the_time_is_over() {
+    let mut bench = Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 1)], limits())]);
+    end_at(&mut bench, "a", &THREE);
+    bench.grant(request(1));
+    let first = bench.wait(request(2));
+    let second = bench.wait(request(3));
+    assert_eq!(bench.fleet.next_deadline(), Some(bench.now + FIRST));
+    let (resolved, trial) = Bench::only_grant(bench.advance(FIRST));
+    assert_eq!((resolved, trial.endpoint), (first, bench.id("a")));
+    bench.fleet.first_token(bench.now, trial.ticket);
+    let (resolved, _) = Bench::only_grant(bench.advance(Duration::ZERO));
+    assert_eq!(resolved, second, "and the rest with the first token");
+}
+
+#[test]
+fn checks_do_not_shorten_it_but_a_restart_does() {
+    let health = Some(HealthLimits::default());
+    let spec = ejecting(vec![endpoint("a", 8), endpoint("b", 8)], limits());
+    let mut bench = Bench::new(vec![PoolSpec { health, ..spec }]);
+    bench.probe("a", true);
+    bench.probe("b", true);
+    end_at(&mut bench, "a", &THREE);
+    for _ in 0..10 {
+        bench.probe("a", true);
+    }
+    assert_eq!(out_for(&bench, "a"), FIRST);
+    for ok in [false, false, false, true, true] {
+        assert!(flood(&mut bench, "a", 1).1 == 0);
+        bench.probe("a", ok);
+    }
+    assert_eq!((bench.health("a"), out_for(&bench, "a")), (Health::Up, Duration::ZERO));
+    assert_eq!(flood(&mut bench, "a", 5).1, 1, "it was away and came back: one request tries at once");
+}
+
+#[test]
+fn coming_back_begins_the_slow_start() {
+    let slow = Some(SlowStart { over: seconds(100), new: false });
+    let specs = ["a", "b"].map(|name| EndpointSpec { slow_start: slow, ..endpoint(name, 10) });
+    let mut bench = Bench::new(vec![ejecting(specs.into(), limits())]);
+    assert_eq!(bench.endpoint("a").cap(bench.now), Some(10));
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(FIRST);
+    end_at(&mut bench, "a", &[Outcome::Complete]);
+    bench.advance(seconds(50));
+    assert_eq!(bench.endpoint("a").cap(bench.now), Some(5));
+    bench.advance(seconds(50));
+    assert_eq!(bench.endpoint("a").cap(bench.now), Some(10));
+}
+
+#[test]
+fn requests_that_use_no_model_prove_nothing() {
+    let mut bench = two();
+    let metadata = |bench: &mut Bench, outcome| {
+        let mut facts = tried_elsewhere(bench, "a");
+        facts.metadata_only = true;
+        let grant = bench.grant(facts);
+        bench.fleet.first_token(bench.now, grant.ticket);
+        bench.finish(grant.ticket, outcome);
+    };
+    for _ in 0..2 {
+        end_at(&mut bench, "a", &[FAILURE]);
+        metadata(&mut bench, Outcome::Complete);
+    }
+    (0..5).for_each(|_| metadata(&mut bench, FAILURE));
+    assert!(!bench.endpoint("a").half_open);
+    end_at(&mut bench, "a", &[FAILURE]);
+    bench.advance(FIRST);
+    metadata(&mut bench, Outcome::Complete);
+    assert!(bench.endpoint("a").half_open);
+}
+
+#[test]
+fn it_survives_a_reload_unless_it_is_switched_off_or_another_engine_sits_there() {
+    let named = |url: &str| EndpointSpec { url: url.into(), ..endpoint("a", 8) };
+    let spec = |url: &str, limits| PoolSpec { ejection: limits, ..pool("p", vec![named(url), endpoint("b", 8)]) };
+    let mut bench = Bench::new(vec![spec("http://a", Some(limits()))]);
+    end_at(&mut bench, "a", &THREE);
+    let id: EndpointId = bench.id("a");
+    bench.apply(vec![spec("http://a", Some(EjectionLimits { window: seconds(60), ..limits() }))]);
+    assert_eq!((bench.id("a"), out_for(&bench, "a")), (id, FIRST));
+    bench.apply(vec![spec("http://other", Some(limits()))]);
+    assert_eq!((bench.id("a"), out_for(&bench, "a"), bench.endpoint("a").half_open), (id, Duration::ZERO, false));
+    end_at(&mut bench, "a", &THREE);
+    assert_eq!(out_for(&bench, "a"), FIRST, "counted anew");
+    bench.apply(vec![spec("http://other", None)]);
+    assert_eq!((out_for(&bench, "a"), bench.endpoint("a").half_open), (Duration::ZERO, false));
+}
+
+#[test]
+fn a_pool_that_panics_uses_ejected_ones_too() {
+    let last = EjectionLimits { keep_last: false, ..limits() };
+    for panic in [false, true] {
+        let spec = ejecting(vec![endpoint("a", 8), endpoint("b", 8)], last);
+        let mut bench = Bench::new(vec![PoolSpec { panic, ..spec }]);
+        for name in ["a", "b"] {
+            for _ in 0..3 {
+                let facts = only(&bench, name);
+                let grant = bench.grant(facts);
+                bench.finish(grant.ticket, FAILURE);
+            }
+            assert!(bench.endpoint(name).half_open);
+        }
+        match bench.submit(request(9)) {
+            Submit::Granted(_) => assert!(panic),
+            Submit::Rejected(Reason::NoneReady { .. }) => assert!(!panic),
+            other => panic!("{other:?}"),
+        }
+    }
+}
