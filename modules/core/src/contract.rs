@@ -1,15 +1,18 @@
 //! What every module must keep, as one call for its tests: `arriero_core::contract::contract::<MyModule>()`.
 //!
 //! Checked: options (unknown ones refused, round trip, canonical), an empty set, one endpoint, full ones for requests
-//! without caps, no look at facts that were not asked for, never a non-candidate, never an endpoint that is full, weight 0, storms of joining and leaving, the same seed gives the same picks, picking
-//! twice gives the same answer, memory bounded over a million requests. A broken promise panics and says which.
+//! without caps, no look at facts that were not asked for nor at pins, never a non-candidate, never an endpoint that is full,
+//! also while its cap grows (slow start), weight 0, storms of joining and leaving, the same seed gives the same picks,
+//! picking twice gives the same answer, memory bounded over a million requests. A broken promise panics and says which.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::endpoint::EndpointId;
-use crate::facts::{RequestFacts, RequestId};
+use crate::facts::{Pin, PinTo, RequestFacts, RequestId};
 use crate::strategy::{Module, Pick};
 
+mod returning;
 mod stage;
 pub use stage::{Stage, endpoint, request};
 
@@ -27,6 +30,9 @@ pub fn contract<M: Module>() {
     one_endpoint::<M>();
     caps_ignored_on_demand::<M>();
     nothing_unasked::<M>();
+    pins_are_not_its_business::<M>();
+    returning::comes_back::<M>();
+    returning::is_full_by_what_it_reached::<M>();
     only_candidates::<M>();
     weight_zero::<M>();
     storms::<M>();
@@ -102,6 +108,24 @@ fn nothing_unasked<M: Module>() {
         assert_eq!(stage.pick(&bare), pick, "{}: looks at what it did not ask for in needs()", M::NAME);
         stage.start(&filled);
         stage.end(stage.order[number as usize % stage.order.len()]);
+    }
+}
+
+/// Who is bound to an endpoint does not come to a strategy; who is bound to one that cannot be used does, as if free.
+fn pins_are_not_its_business<M: Module>() {
+    let mut stage = mixed::<M>(9);
+    for number in 0..200 {
+        let free = shape(number);
+        let place = stage.order[number as usize % stage.order.len()];
+        let to = match number % 3 {
+            0 => PinTo::Endpoint(place),
+            1 => PinTo::Key { key: number, ttl: Duration::from_secs(60), entries: 10 },
+            _ => PinTo::Id(number),
+        };
+        let bound = RequestFacts { pin: Some(Pin { to, hard: number % 2 == 0 }), ..free.clone() };
+        assert_eq!(stage.pick(&bound), stage.pick(&free), "{}: looks at pins", M::NAME);
+        stage.start(&bound);
+        stage.end(place);
     }
 }
 

@@ -19,6 +19,9 @@ use crate::time::Time;
 /// How often a queue is scanned while a strategy hesitates.
 pub const RESCAN: Duration = Duration::from_millis(250);
 
+/// How often at least, while a request waits for the endpoint that it is bound to: what binds it may be forgotten.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl Pool {
     /// A request asks for a slot.
     pub(crate) fn submit(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
@@ -31,7 +34,9 @@ impl Pool {
             Some(Err(reason)) => Submit::Rejected(reason),
             None => self.enqueue(now, id, waiter),
         };
+        let planned = self.wake_at.filter(|at| *at > now);
         self.plan_wake(ledger, now);
+        self.wake_at = self.wake_at.map(|at| planned.map_or(at, |planned| planned.min(at)));
         submit
     }
 
@@ -166,6 +171,11 @@ impl Pool {
         })
     }
 
+    /// When the queue is to be scanned though nothing happened; an empty one never is.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.wake_at.filter(|_| !self.queue.is_empty())
+    }
+
     /// Notes when time alone may free a slot: a back-off or an ejection ends, a cap grows, a report grows old, a strategy
     /// changes its mind.
     fn plan_wake(&mut self, ledger: &Ledger, now: Time) {
@@ -177,7 +187,8 @@ impl Pool {
         let endpoints = self.endpoints.iter().filter_map(|id| ledger.table.get(*id));
         let frees = endpoints.filter_map(|endpoint| endpoint.frees_at(now, self.tiers.panic)).min();
         let rescan = self.hesitates.then(|| now + RESCAN);
-        self.wake_at = frees.into_iter().chain(rescan).min();
+        let looks_again = self.queue.has_bound().then(|| now + LOOK_AGAIN);
+        self.wake_at = frees.into_iter().chain(rescan).chain(looks_again).min();
     }
 }
 

@@ -137,7 +137,7 @@ impl Fleet {
             return false;
         };
         let Some(pool) = self.pools.get(&attempt.pool) else { return false };
-        let retries = pool.live_retries + pool.queue.retries();
+        let retries = pool.retries();
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
         let mut again = (*attempt.facts).clone();
         again.tried.push(attempt.endpoint);
@@ -207,7 +207,7 @@ impl Fleet {
         self.latest = now;
         for pool in self.pools.values_mut() {
             pool.expire(&mut self.ledger, now);
-            if pool.wake_at.is_some_and(|wake| wake <= now) {
+            if pool.wakes_at().is_some_and(|wake| wake <= now) {
                 pool.dispatch(&mut self.ledger, now);
             }
         }
@@ -219,7 +219,7 @@ impl Fleet {
         if !self.ledger.settled.is_empty() {
             return Some(Time::ZERO);
         }
-        self.pools.values().flat_map(|pool| pool.queue.first_deadline().into_iter().chain(pool.wake_at)).min()
+        self.pools.values().flat_map(|pool| pool.queue.first_deadline().into_iter().chain(pool.wakes_at())).min()
     }
 
     /// Something about an endpoint changed: its pools look at their queues. `sweep`: somebody may have become

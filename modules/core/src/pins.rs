@@ -183,12 +183,16 @@ impl Fleet {
         )
     }
 
-    /// Forgets one key or id, or all of them: how many there were. Requests that wait for an endpoint are bound no more.
+    /// Forgets one key or id, or all of them: how many there were. Requests that waited for an endpoint because of
+    /// them are free to go; what comes of it is handed out by the next [`Fleet::tick`], which is due.
     pub fn clear_affinity(&mut self, pool: PoolId, key: Option<u64>) -> usize {
-        let Some(Pool { memory, .. }) = self.pools.get_mut(&pool) else { return 0 };
-        match key {
+        let Some(pool) = self.pools.get_mut(&pool) else { return 0 };
+        let memory = &mut pool.memory;
+        let known = match key {
             Some(key) => usize::from(memory.keys.forget(key)) + usize::from(memory.ids.forget(key)),
             None => memory.keys.clear() + memory.ids.clear(),
-        }
+        };
+        pool.dispatch(&mut self.ledger, self.latest);
+        known
     }
 }

@@ -104,6 +104,11 @@ impl Pool {
         self.drain_rate.retry_after(self.queue.len(), now)
     }
 
+    /// Retries that count against the budget.
+    pub(crate) fn retries(&self) -> usize {
+        self.live_retries + self.queue.retries()
+    }
+
     /// Why this request will never get a slot here; `None` = it may.
     pub(crate) fn refusal(&mut self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Option<Reason> {
         match self.pinned(table, facts, now) {

@@ -266,6 +266,8 @@ pub struct PoolView<'a> {
     pub most_queued: usize,
     /// The most that ever held a slot at once.
     pub most_live: usize,
+    /// Retries that count against the budget now: those that wait, and those of which nothing came yet.
+    pub retries: usize,
     /// Attempts that took a slot.
     pub picks: u64,
 }

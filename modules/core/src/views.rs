@@ -66,6 +66,7 @@ impl Fleet {
             live: pool.live,
             most_queued: pool.most_queued,
             most_live: pool.most_live,
+            retries: pool.retries(),
             picks: pool.picks,
         })
     }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use arriero_core::Outcome;
+use arriero_core::{Operation, Outcome, State};
 use common::herd::{Herd, Step};
 use proptest::option;
 use proptest::prelude::*;
@@ -22,11 +22,19 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        1 => option::of(0..4u32).prop_map(Operation::Weight),
+        1 => option::of(option::of(0..4u32)).prop_map(Operation::Cap),
+        3 => prop::sample::select(vec![State::Ready, State::Drain, State::Maint]).prop_map(Operation::State),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let index = 0..64usize;
     prop_oneof![
-        12 => (0..2usize, 0..3usize, 0..4usize, -1..2i16, 0..400u64)
-            .prop_map(|(pool, strategy, model, class, bytes)| Step::Submit { pool, strategy, model, class, bytes }),
+        12 => (0..2usize, 0..3usize, 0..4usize, -1..2i16, 0..400u64, option::weighted(0.3, (0..18u8, any::<bool>())))
+            .prop_map(|(pool, strategy, model, class, bytes, pin)| Step::Submit { pool, strategy, model, class, bytes, pin }),
         2 => index.clone().prop_map(|attempt| Step::FirstToken { attempt }),
         8 => (index.clone(), outcome(), any::<bool>())
             .prop_map(|(attempt, outcome, retry)| Step::Finish { attempt, outcome, retry }),
@@ -37,10 +45,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index.clone(), any::<bool>(), 0..16u8)
             .prop_map(|(endpoint, batching, models)| Step::Describe { endpoint, batching, models }),
         2 => (index.clone(), prop::bool::weighted(0.7)).prop_map(|(endpoint, ok)| Step::Probed { endpoint, ok }),
-        1 => (index, any::<bool>()).prop_map(|(endpoint, on)| Step::Drain { endpoint, on }),
+        2 => (index.clone(), operation()).prop_map(|(endpoint, operation)| Step::Operate { endpoint, operation }),
+        1 => (0..2usize, 0..6u8, index).prop_map(|(pool, id, endpoint)| Step::Pin { pool, id, endpoint }),
+        1 => (0..2usize, option::of(0..6u8)).prop_map(|(pool, key)| Step::Forget { pool, key }),
         1 => (0..2usize, 0..3usize).prop_map(|(pool, model)| Step::Explain { pool, model }),
-        1 => (0..2usize, 0..8u8, 0..4u32, any::<bool>(), 0..2u32)
-            .prop_map(|(pools, hosts, cap, health, tag)| Step::Apply { pools, hosts, cap, health, tag }),
+        1 => (0..2usize, 0..8u8, 0..4u32, any::<bool>(), 0..2u32, any::<bool>())
+            .prop_map(|(pools, hosts, cap, health, tag, gentle)| Step::Apply { pools, hosts, cap, health, tag, gentle }),
     ]
 }
 

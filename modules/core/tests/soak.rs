@@ -4,7 +4,7 @@
 
 mod common;
 
-use arriero_core::Outcome;
+use arriero_core::{Operation, Outcome, State};
 use common::herd::{Herd, Step};
 
 const REQUESTS: u64 = 100_000;
@@ -23,6 +23,7 @@ fn a_hundred_thousand_requests_leave_nothing_behind() {
     let told = (herd.granted, herd.refused, herd.cancelled, herd.retried);
     assert!(herd.granted > REQUESTS / 3, "most of the run must be work: {told:?}");
     assert!(herd.cancelled > REQUESTS / 50 && herd.retried > REQUESTS / 100, "and some of it trouble: {told:?}");
+    assert!(herd.pinned > REQUESTS / 50, "{} were bound to an endpoint", herd.pinned);
     herd.wind_up();
 }
 
@@ -36,6 +37,7 @@ fn step(rng: &mut fastrand::Rng) -> Step {
             model: rng.usize(0..4),
             class: rng.i16(-1..2),
             bytes: rng.u64(0..200),
+            pin: (rng.u8(0..4) == 0).then(|| (rng.u8(0..18), rng.u8(0..4) == 0)),
         },
         380..480 => Step::FirstToken { attempt: index },
         480..860 => Step::Finish { attempt: index, outcome: outcome(rng), retry: true },
@@ -49,9 +51,27 @@ fn step(rng: &mut fastrand::Rng) -> Step {
         },
         965..977 => Step::Describe { endpoint: index, batching: rng.bool(), models: rng.u8(7..16) },
         977..992 => Step::Probed { endpoint: index, ok: rng.u8(0..10) < 8 },
-        992..996 => Step::Drain { endpoint: index, on: rng.u8(0..4) == 0 },
+        992..995 => Step::Operate { endpoint: index, operation: operation(rng) },
+        995 => Step::Pin { pool: index, id: rng.u8(0..6), endpoint: index },
         996..998 => Step::Explain { pool: index, model: index },
-        _ => Step::Apply { pools: 1, hosts: rng.u8(1..8), cap: rng.u32(0..8), health: rng.bool(), tag: rng.u32(0..2) },
+        _ => Step::Apply {
+            pools: 1,
+            hosts: rng.u8(1..8),
+            cap: rng.u32(0..8),
+            health: rng.bool(),
+            tag: rng.u32(0..2),
+            gentle: rng.bool(),
+        },
+    }
+}
+
+fn operation(rng: &mut fastrand::Rng) -> Operation {
+    match rng.u8(0..8) {
+        0 => Operation::Weight(rng.bool().then(|| rng.u32(0..4))),
+        1 => Operation::Cap(rng.bool().then(|| rng.bool().then(|| rng.u32(0..8)))),
+        2 => Operation::State(State::Drain),
+        3 => Operation::State(State::Maint),
+        _ => Operation::State(State::Ready),
     }
 }
 

@@ -19,6 +19,9 @@ const FORGETS_OPTIONS: u8 = 5;
 const OUT_OF_NOTHING: u8 = 6;
 const UNASKED: u8 = 7;
 const CAPPED_ALWAYS: u8 = 8;
+const CLINGS: u8 = 9;
+const HASTY: u8 = 10;
+const SHY: u8 = 11;
 
 /// A module with the given vice.
 struct Vice<const KIND: u8>;
@@ -43,7 +46,7 @@ struct Doer<const KIND: u8> {
 
 impl<const KIND: u8> Strategy for Doer<KIND> {
     fn needs(&self) -> Needs {
-        Needs { full_endpoints: KIND == FULL_TOO, ..Needs::default() }
+        Needs { full_endpoints: KIND == FULL_TOO || KIND == HASTY, ..Needs::default() }
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
@@ -54,6 +57,9 @@ impl<const KIND: u8> Strategy for Doer<KIND> {
             OUT_OF_NOTHING => Some(EndpointId(0)),
             UNASKED if request.session.is_some() => cx.free().filter(weighty).last().map(|endpoint| endpoint.id),
             CAPPED_ALWAYS => cx.endpoints().find(|e| weighty(e) && e.is_free(cx.now)).map(|endpoint| endpoint.id),
+            CLINGS if request.pin.is_some() => cx.free().filter(weighty).last().map(|endpoint| endpoint.id),
+            HASTY => cx.endpoints().find(|e| weighty(e) && may_hold_more(e, cx)).map(|endpoint| endpoint.id),
+            SHY => cx.free().find(|e| weighty(e) && e.ramp(cx.now) > 0.5).map(|endpoint| endpoint.id),
             _ => cx.free().find(weighty).map(|endpoint| endpoint.id),
         };
         chosen.map_or(Pick::Wait, Pick::Endpoint)
@@ -73,6 +79,11 @@ impl<const KIND: u8> Strategy for Doer<KIND> {
     fn options(&self) -> serde_json::Value {
         if KIND == FORGETS_OPTIONS { serde_json::Value::Null } else { serde_json::json!({}) }
     }
+}
+
+/// By the whole cap, not by the one that it has reached.
+fn may_hold_more(endpoint: &Endpoint, cx: &Context<'_>) -> bool {
+    cx.uncapped || endpoint.full_cap().is_none_or(|cap| endpoint.in_flight() < cap)
 }
 
 fn keeps<const KIND: u8>() -> Result<(), String> {
@@ -101,6 +112,9 @@ fn vices_are_found() {
     broken::<OUT_OF_NOTHING>("out of nothing");
     broken::<UNASKED>("did not ask for");
     broken::<CAPPED_ALWAYS>("waits for no slot");
+    broken::<CLINGS>("looks at pins");
+    broken::<HASTY>("slots so far");
+    broken::<SHY>("one free endpoint is taken");
 }
 
 /// Alone in its process or not: others' memory only adds to the growth.

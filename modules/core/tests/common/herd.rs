@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ResidentModel};
 use arriero_core::{
-    Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation, Outcome, PathClasses, PoolSpec,
-    QueueLimits, Reason, RequestFacts, Resolution, Sample, State, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
+    AffinityLimits, AffinityRow, Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation,
+    Outcome, PathClasses, Pin, PinTo, PoolId, PoolSpec, QueueLimits, Reason, RequestFacts, Resolution, Sample,
+    SlowStart, State, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
 };
 
 use super::{Counting, Heard, Rule, endpoint, known, request};
@@ -20,7 +21,7 @@ const QUEUE: QueueLimits = QueueLimits { max_requests: 40, max_bytes: 4000, time
 /// One thing that a driver does. Indices are taken modulo what there is.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Submit { pool: usize, strategy: usize, model: usize, class: i16, bytes: u64 },
+    Submit { pool: usize, strategy: usize, model: usize, class: i16, bytes: u64, pin: Option<(u8, bool)> },
     FirstToken { attempt: usize },
     Finish { attempt: usize, outcome: Outcome, retry: bool },
     Cancel { waiter: usize },
@@ -28,9 +29,11 @@ pub enum Step {
     Sample { endpoint: usize, slots: Option<u32>, waiting: u32, resident: Option<usize> },
     Describe { endpoint: usize, batching: bool, models: u8 },
     Probed { endpoint: usize, ok: bool },
-    Drain { endpoint: usize, on: bool },
+    Operate { endpoint: usize, operation: Operation },
+    Pin { pool: usize, id: u8, endpoint: usize },
+    Forget { pool: usize, key: Option<u8> },
     Explain { pool: usize, model: usize },
-    Apply { pools: usize, hosts: u8, cap: u32, health: bool, tag: u32 },
+    Apply { pools: usize, hosts: u8, cap: u32, health: bool, tag: u32, gentle: bool },
 }
 
 struct Waiting {
@@ -63,6 +66,8 @@ pub struct Herd {
     pub refused: u64,
     pub cancelled: u64,
     pub retried: u64,
+    /// Grants of requests that were bound to their endpoint.
+    pub pinned: u64,
     /// Who was granted what, in order.
     pub trace: Vec<(u64, Ticket, EndpointId)>,
 }
@@ -82,9 +87,10 @@ impl Herd {
             refused: 0,
             cancelled: 0,
             retried: 0,
+            pinned: 0,
             trace: Vec::new(),
         };
-        herd.apply(1, 0b111, 2, false, 0);
+        herd.apply(1, 0b111, 2, false, 0, false);
         herd
     }
 
@@ -97,9 +103,9 @@ impl Herd {
     /// Does one thing.
     pub fn act(&mut self, step: &Step) {
         match *step {
-            Step::Submit { pool, strategy, model, class, bytes } => {
+            Step::Submit { pool, strategy, model, class, bytes, pin } => {
                 self.submitted += 1;
-                self.submit_new(pool, strategy, model, class, bytes);
+                self.submit_new(pool, strategy, model, class, bytes, pin);
             }
             Step::FirstToken { attempt } => {
                 if let Some(ticket) = nth(self.running.keys(), attempt) {
@@ -130,30 +136,66 @@ impl Herd {
                     self.settle(settled);
                 }
             }
-            Step::Drain { endpoint, on } => {
+            Step::Operate { endpoint, operation } => {
                 if let Some(id) = self.endpoint(endpoint) {
-                    let state = if on { State::Drain } else { State::Ready };
-                    let settled = self.fleet.operate(self.now, id, Operation::State(state));
+                    let settled = self.fleet.operate(self.now, id, operation);
                     self.settle(settled);
                 }
             }
+            Step::Pin { pool, id, endpoint } => {
+                if let (Some(pool), Some(endpoint)) = (self.pool(pool), self.endpoint(endpoint)) {
+                    self.fleet.pin(self.now, pool, id.into(), endpoint);
+                }
+            }
+            Step::Forget { pool, key } => {
+                if let Some(pool) = self.pool(pool) {
+                    self.fleet.clear_affinity(pool, key.map(u64::from));
+                    self.catch_up();
+                }
+            }
             Step::Explain { pool, model } => self.explain(pool, model),
-            Step::Apply { pools, hosts, cap, health, tag } => self.apply(pools, hosts, cap, health, tag),
+            Step::Apply { pools, hosts, cap, health, tag, gentle } => {
+                self.apply(pools, hosts, cap, health, tag, gentle)
+            }
         }
     }
 
-    fn submit_new(&mut self, pool: usize, strategy: usize, model: usize, class: i16, bytes: u64) {
+    fn submit_new(
+        &mut self,
+        pool: usize,
+        strategy: usize,
+        model: usize,
+        class: i16,
+        bytes: u64,
+        pin: Option<(u8, bool)>,
+    ) {
         let Some(name) = nth(self.applied.pools.keys(), pool) else { return };
         self.next_request += 1;
         let mut facts = request(self.next_request);
         facts.model = (model < MODELS.len()).then(|| MODELS[model].into());
         (facts.class, facts.body_bytes) = (class, bytes);
         facts.uncapped = self.next_request.is_multiple_of(7);
+        facts.pin = pin.map(|(number, hard)| Pin { to: self.pin_to(number), hard });
         if self.next_request.is_multiple_of(5) {
             let of_pool = self.applied.pools[&name].endpoints.iter().copied();
             facts.among = Some(of_pool.skip(self.next_request as usize % 2).collect());
         }
         self.submit(name.to_string(), strategy, Arc::new(facts), self.now);
+    }
+
+    /// A few keys, ids and endpoints.
+    fn pin_to(&self, number: u8) -> PinTo {
+        let (kind, number) = (number % 3, number / 3 % 6);
+        match kind {
+            0 => PinTo::Key { key: number.into(), ttl: Duration::from_secs(15), entries: 4 },
+            1 => PinTo::Id(number.into()),
+            _ => PinTo::Endpoint(self.endpoint(number.into()).unwrap_or_default()),
+        }
+    }
+
+    fn pool(&self, index: usize) -> Option<PoolId> {
+        let name = nth(self.applied.pools.keys(), index)?;
+        Some(self.applied.pools[&name].id)
     }
 
     fn submit(&mut self, pool: String, strategy: usize, facts: Arc<RequestFacts>, arrival: Time) {
@@ -242,11 +284,12 @@ impl Herd {
         assert_eq!(first, second, "a dry run disturbed the next one");
     }
 
-    fn apply(&mut self, pools: usize, hosts: u8, cap: u32, health: bool, tag: u32) {
+    fn apply(&mut self, pools: usize, hosts: u8, cap: u32, health: bool, tag: u32, gentle: bool) {
         let spec = |host: &str| EndpointSpec {
             max_in_flight: (cap > 0).then_some(cap),
             weight: 1 + cap,
-            backup: host == "c",
+            backup: host == "c" || host == "b",
+            slow_start: gentle.then_some(SlowStart { over: Duration::from_secs(8), new: true }),
             ..endpoint(host, 0)
         };
         let chosen = |offset: usize| {
@@ -266,6 +309,9 @@ impl Herd {
                     self.strategy(Rule::Bound, tag),
                     self.strategy(Rule::Careless, 0),
                 ],
+                backup_one: gentle,
+                panic: gentle && tag == 0,
+                affinity: AffinityLimits { keys: 5, ids: 5, ..AffinityLimits::default() },
                 ..PoolSpec::default()
             });
         }
@@ -302,12 +348,13 @@ impl Herd {
 
     /// The least-connection rule asks for nothing but a free slot: so nobody alike may have waited longer.
     fn check_order(&self, first: &Waiting, id: WaiterId) {
-        if first.strategy != 0 || !first.facts.tried.is_empty() {
+        let changeable = matches!(first.facts.pin, Some(Pin { to: PinTo::Key { .. } | PinTo::Id(_), .. }));
+        if first.strategy != 0 || !first.facts.tried.is_empty() || changeable {
             return;
         }
         let alike = self.waiting.iter().filter(|(_, other)| {
             (&other.pool, other.strategy, other.facts.class) == (&first.pool, first.strategy, first.facts.class)
-                && other.facts.model == first.facts.model
+                && (&other.facts.model, other.facts.pin) == (&first.facts.model, first.facts.pin)
                 && (&other.facts.among, other.facts.uncapped) == (&first.facts.among, first.facts.uncapped)
                 && other.facts.tried.is_empty()
         });
@@ -322,10 +369,16 @@ impl Herd {
         let within = waiting.facts.uncapped || endpoint.cap(self.now).is_none_or(|cap| capped <= cap);
         assert!(within, "granted beyond the cap");
         assert!(waiting.facts.admits(grant.endpoint), "granted to an endpoint outside the route's subset");
-        assert!(!endpoint.leaving && endpoint.state == State::Ready, "granted to an endpoint that drains");
+        let pinned = grant.module == "affinity";
+        assert!(!endpoint.leaving && endpoint.state != State::Maint, "granted to an endpoint in maintenance");
+        assert!(pinned || endpoint.takes_work(), "granted to an endpoint that drains");
         assert!(!waiting.facts.tried.contains(&grant.endpoint), "granted to an endpoint that failed the request");
-        assert!(endpoint.can_serve(waiting.facts.model.as_deref()), "granted to an endpoint without the model");
+        let desperate = !endpoint.works(self.now) && !endpoint.knows_models();
+        let serves = endpoint.can_serve(waiting.facts.model.as_deref()) || desperate;
+        assert!(serves, "granted to an endpoint without the model");
+        assert!(!pinned || endpoint.works(self.now), "bound to an endpoint that does not work");
         self.granted += 1;
+        self.pinned += u64::from(pinned);
         self.trace.push((waiting.facts.id.0, grant.ticket, grant.endpoint));
         let Waiting { pool, strategy, facts, arrival, .. } = waiting;
         let ticket = grant.ticket;
@@ -355,6 +408,12 @@ impl Herd {
             queued += view.queued;
             bytes += view.queued_bytes;
         }
+        for applied in self.applied.pools.values() {
+            let rows: Vec<AffinityRow> = self.fleet.affinity(applied.id).collect();
+            assert!(rows.iter().filter(|row| row.is_id).count() <= 5, "too many ids");
+            assert!(rows.iter().filter(|row| !row.is_id).count() <= 4, "too many keys");
+            assert!(rows.iter().all(|row| applied.endpoints.contains(&row.endpoint)), "an endpoint that is gone");
+        }
         assert_eq!(queued, self.waiting.len(), "waiters lost or made up");
         assert_eq!(bytes, self.waiting.values().map(|waiting| waiting.facts.body_bytes).sum::<u64>());
     }
@@ -372,8 +431,9 @@ impl Herd {
             }
         }
         self.check();
-        let live: usize = self.fleet.pool_ids().map(|id| self.fleet.pool_view(id).unwrap().live).sum();
-        assert_eq!(live, 0, "pools count attempts that ended");
+        for view in self.fleet.pool_ids().map(|id| self.fleet.pool_view(id).unwrap()) {
+            assert_eq!((view.live, view.retries), (0, 0), "pool {} counts attempts that ended", view.name);
+        }
         assert_eq!(self.fleet.next_deadline(), None, "an idle fleet asks for nothing");
         assert!(self.fleet.endpoints().iter().all(|endpoint| endpoint.jobs.is_empty()));
         for heard in self.heard.iter().filter(|heard| Arc::strong_count(heard) > 1) {
