@@ -59,7 +59,7 @@ fn is_kept(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> bool {
 }
 
 /// True if somebody who was not ejected serves such requests, though this one tried him, or he is busy.
-fn somebody_works(pool: &[EndpointId], table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
+pub(crate) fn somebody_works(pool: &[EndpointId], table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
     let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
     let mut works = shown.filter(|endpoint| endpoint.takes_work() && endpoint.works(now) && !endpoint.half_open);
     works.any(|endpoint| endpoint.speaks.contains(facts.path_class) && endpoint.can_serve(facts.model.as_deref()))

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::candidates;
 use crate::dispatch;
 use crate::ejection::Change;
 use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
@@ -131,7 +132,9 @@ impl Fleet {
     }
 
     /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget
-    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
+    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint
+    /// can serve it. Those whom an engine took along when it went out are too few for a storm: while others work, they
+    /// need no budget. Ask before [`Fleet::finish`].
     pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
         let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
             return false;
@@ -141,7 +144,12 @@ impl Fleet {
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
         let mut again = (*attempt.facts).clone();
         again.tried.push(attempt.endpoint);
-        (retries as f64) < budget && pool.could_serve(&self.ledger.table, &again, self.latest)
+        let table = &self.ledger.table;
+        let is_victim = || {
+            let went_out = table.get(attempt.endpoint).is_some_and(|endpoint| !endpoint.works(self.latest));
+            went_out && candidates::somebody_works(&pool.endpoints, table, &attempt.facts, self.latest)
+        };
+        ((retries as f64) < budget || is_victim()) && pool.could_serve(table, &again, self.latest)
     }
 
     /// An engine reported its load. A report older than the one in hand is dropped.

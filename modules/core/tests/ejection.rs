@@ -454,3 +454,26 @@ fn a_pool_that_panics_uses_ejected_ones_too() {
         }
     }
 }
+
+#[test]
+fn an_engine_that_dies_takes_no_request_along() {
+    let mut bench = two();
+    let a = bench.id("a");
+    let (dying, well): (Vec<Grant>, Vec<Grant>) =
+        flood(&mut bench, "a", 16).0.into_iter().partition(|grant| grant.endpoint == a);
+    assert_eq!(dying.len(), 8);
+    for grant in well {
+        bench.finish(grant.ticket, Outcome::Complete);
+    }
+    for (count, ticket) in dying.into_iter().map(|grant| grant.ticket).enumerate() {
+        assert!(bench.fleet.may_retry(ticket, 2), "victim {count}");
+        bench.finish(ticket, Outcome::UpstreamError);
+        let mut facts = request(50 + count as u64);
+        (facts.attempt, facts.tried) = (1, vec![a]);
+        assert_eq!(bench.grant(facts).endpoint, bench.id("b"));
+    }
+    bench.advance(FIRST);
+    let trial = start(&mut bench, "a");
+    bench.fleet.first_token(bench.now, trial);
+    assert!(!bench.fleet.may_retry(trial, 2), "the budget is spent, and this endpoint works");
+}
