@@ -32,6 +32,7 @@ pub mod health;
 mod key;
 pub mod learn;
 mod ledger;
+mod limits;
 mod operate;
 mod pins;
 mod pool;

@@ -61,6 +61,36 @@ fn the_bound_is_kept_and_spilt_in_the_keys_order() {
     }
 }
 
+/// Many keys, comings and goings, endpoints of different weights: whoever takes a request is within the bound, unless
+/// all that are free are above it.
+#[test]
+fn the_bound_is_kept_whatever_comes() {
+    let mut number = 0u64;
+    for (factor, seed) in [(1.0, 1u64), (1.25, 2), (1.5, 3), (2.0, 4)] {
+        let mut stage = stage(Options { bounded_load: factor, ..Options::default() }, &[None, Some(9), None, Some(20)]);
+        for (place, weight) in [2, 1, 4, 1].into_iter().enumerate() {
+            stage.endpoints.get_mut(EndpointId(place as u32)).expect("it joined").spec.weight = weight;
+        }
+        for _ in 0..2_000 {
+            number = number.wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let before = in_flight(&stage);
+            let total: u32 = before.iter().sum();
+            let most = |place: usize| {
+                let weight = [2.0, 1.0, 4.0, 1.0][place];
+                (factor * f64::from(total + 1) * weight / 8.0 - 1e-9).ceil() as u32
+            };
+            let is_free =
+                |place: &usize| stage.endpoints.get(EndpointId(*place as u32)).is_some_and(|e| e.is_free(stage.now));
+            let within: Vec<usize> = (0..4).filter(is_free).filter(|place| before[*place] < most(*place)).collect();
+            let place = picked(stage.start(&keyed(number >> 40))).0 as usize;
+            assert!(within.contains(&place) || within.is_empty(), "{place} took it, {within:?} had room: {before:?}");
+            while number % 7 < 4 && stage.end(EndpointId((number >> 20) as u32 % 4)) {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_bound_goes_by_weight() {
     let mut stage = stage(Options { bounded_load: 1.0, ..Options::default() }, &[None; 2]);

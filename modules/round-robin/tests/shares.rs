@@ -1,9 +1,10 @@
 //! Who gets how many turns, and in what order.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use arriero_core::contract::{Stage, endpoint, request};
-use arriero_core::{EndpointId, Pick};
+use arriero_core::{EndpointId, Pick, SlowStart};
 use arriero_round_robin::{Options, RoundRobin};
 
 fn stage(weights: &[u32]) -> Stage {
@@ -92,4 +93,59 @@ fn dry_runs_turn_nothing() {
     assert_eq!(turns(&mut stage, 3), [0, 1, 0]);
     let (_, explanation) = stage.explain(&request("m", 10));
     assert_eq!(explanation.summary, "e0: its turn, weight 2 of 3");
+}
+
+/// Two endpoints of weight 100; the second begins to come back within 100 seconds, now.
+fn one_returns() -> Stage {
+    let mut stage = stage(&[100, 100]);
+    turns(&mut stage, 500);
+    let second = stage.endpoints.get_mut(EndpointId(1)).expect("it joined");
+    second.spec.slow_start = Some(SlowStart { over: Duration::from_secs(100), new: false });
+    second.begin_ramp(stage.now);
+    stage
+}
+
+/// Turns of the second of [`one_returns`], of 1000 in each of ten slices of 10 s.
+fn slices(stage: &mut Stage) -> Vec<f64> {
+    let mut slices = Vec::new();
+    for _ in 0..10 {
+        let mut served = 0;
+        for _ in 0..1000 {
+            served += turns(stage, 1)[0];
+            stage.pass(Duration::from_millis(10));
+        }
+        slices.push(f64::from(served));
+    }
+    slices
+}
+
+#[test]
+fn one_that_comes_back_takes_turns_by_what_it_has_reached() {
+    for (slice, served) in slices(&mut one_returns()).into_iter().enumerate() {
+        let reached = (slice as f64 + 0.5) / 10.0;
+        let expected = 1000.0 * reached / (1.0 + reached);
+        assert!((served - expected).abs() <= 12.0, "slice {slice}: {served} turns, expected {expected:.0}");
+    }
+}
+
+#[test]
+fn after_the_ramp_the_rotation_is_even_at_once() {
+    let mut stage = one_returns();
+    slices(&mut stage);
+    stage.pass(Duration::from_secs(1));
+    let order = turns(&mut stage, 400);
+    for (place, window) in order.windows(20).enumerate() {
+        let second: u32 = window.iter().sum();
+        assert!((9..=11).contains(&second), "{second} of 20 from {place} on");
+    }
+}
+
+#[test]
+fn its_turns_are_spread_while_it_comes_back() {
+    let mut stage = one_returns();
+    stage.pass(Duration::from_secs(25));
+    let order = turns(&mut stage, 200);
+    let places: Vec<usize> = (0..200).filter(|place| order[*place] == 1).collect();
+    assert!((39..=41).contains(&places.len()), "a fifth: {}", places.len());
+    assert!(places.windows(2).all(|pair| (4..=6).contains(&(pair[1] - pair[0]))), "{places:?}");
 }

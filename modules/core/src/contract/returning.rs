@@ -20,7 +20,7 @@ pub(super) fn comes_back<M: Module>() {
         assert_eq!(stage.pick(&facts), first, "{}: picking twice must give the same answer", M::NAME);
         assert_eq!(stage.start(&facts), Pick::Endpoint(only), "{}: one free endpoint is taken", M::NAME);
         stage.pass(Duration::from_millis(500));
-        if stage.now.0 % 2_000_000 == 0 {
+        if stage.now.0.is_multiple_of(2_000_000) {
             stage.end(only);
         }
     }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::event::Event;
 use crate::strategy::{Context, Needs, Strategy};
 
@@ -50,7 +51,7 @@ impl<const KIND: u8> Strategy for Doer<KIND> {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let weighty = |endpoint: &&crate::endpoint::Endpoint| KIND == WEIGHTLESS_TOO || endpoint.spec.weight > 0;
+        let weighty = |endpoint: &&Endpoint| KIND == WEIGHTLESS_TOO || endpoint.spec.weight > 0;
         let chosen = match KIND {
             ANY_ENDPOINT => cx.table.iter().filter(weighty).filter(|e| cx.is_free(e)).map(|endpoint| endpoint.id).min(),
             FULL_TOO => cx.endpoints().find(weighty).map(|endpoint| endpoint.id),
