@@ -31,7 +31,8 @@ use serde_json::Value;
 
 pub use check::Check;
 pub use detect::detect;
-pub use poll::{Limits, Sink, watch};
+pub use pace::Limits;
+pub use poll::{Sink, watch};
 pub use probe::{Probe, ProbeError, join};
 pub use steer::{Steer, Steered, steer};
 pub use way::Place;

@@ -7,10 +7,52 @@ use std::time::Duration;
 
 use arriero_core::Verdicts;
 
+use crate::engine::Check;
+
 /// The first step between checks, and the bound on the start's jitter.
 const FIRST_STEP: Duration = Duration::from_millis(250);
 /// The share by which a step may be longer or shorter.
 const SPREAD: f64 = 0.05;
+
+/// How often an engine is asked, and what. How long one question may take is [`crate::engine::Target::timeout`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Between health checks.
+    pub every: Duration,
+    /// The same while the verdicts change, and after a failed request; `None` = `every`.
+    pub fast_every: Option<Duration>,
+    /// The same while the endpoint is down; `None` = `every`.
+    pub down_every: Option<Duration>,
+    /// The check to make; `None` = what the engine's kind suggests.
+    pub check: Option<Check>,
+    /// Between load samples; `None` = 500 ms for engines with a queue gauge, else 2 s.
+    pub poll: Option<Duration>,
+    /// Between inventories.
+    pub inventory: Duration,
+    /// False with `health: none`: no check is made, and nothing is ever reported as failed.
+    pub health: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            every: Duration::from_secs(2),
+            fast_every: None,
+            down_every: None,
+            check: None,
+            poll: None,
+            inventory: Duration::from_secs(10),
+            health: true,
+        }
+    }
+}
+
+impl Limits {
+    fn paces(&self) -> Paces {
+        let or_every = |pace: Option<Duration>| pace.unwrap_or(self.every);
+        Paces { every: self.every, fast: or_every(self.fast_every), down: or_every(self.down_every) }
+    }
+}
 
 /// The paces of one watch.
 #[derive(Clone, Copy, Debug)]

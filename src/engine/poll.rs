@@ -1,6 +1,6 @@
 //! Watches one engine: finds out what it is, then asks for its health, load and models, each at its own pace, and tells
 //! a [`Sink`]. The pace of checks goes by their verdicts, and a failed request brings the next one forward. After a
-//! failed check the engine is detected anew: another may sit there by then. With a [`Check`] of the operator's, that one
+//! failed check the engine is detected anew: another may sit there by then. With a check of the operator's, that one
 //! alone says whether it is well. A watch that rests asks nothing at all.
 
 use std::sync::Arc;
@@ -11,55 +11,15 @@ use arriero_core::endpoint::{Inventory, ResidentModel};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::engine::pace::{Pace, Paces};
+use crate::engine::pace::{Limits, Pace};
 use crate::engine::probe::{Probe, ProbeError};
 use crate::engine::steer::Steered;
-use crate::engine::{Check, Description, Engine, EngineKind, Lists, Load, Place, Target, check, detect};
+use crate::engine::{Description, Engine, EngineKind, Lists, Load, Place, Target, check, detect};
 
 /// Pace of load samples from engines that tell how many requests they run or queue.
 const POLL_GAUGE: Duration = Duration::from_millis(500);
 /// Pace of load samples from the others.
 const POLL_PLAIN: Duration = Duration::from_secs(2);
-
-/// How often an engine is asked, and what. How long one question may take is [`Target::timeout`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Between health checks.
-    pub every: Duration,
-    /// The same while the verdicts change, and after a failed request; `None` = `every`.
-    pub fast_every: Option<Duration>,
-    /// The same while the endpoint is down; `None` = `every`.
-    pub down_every: Option<Duration>,
-    /// The check to make; `None` = what the engine's kind suggests.
-    pub check: Option<Check>,
-    /// Between load samples; `None` = 500 ms for engines with a queue gauge, else 2 s.
-    pub poll: Option<Duration>,
-    /// Between inventories.
-    pub inventory: Duration,
-    /// False with `health: none`: no check is made, and nothing is ever reported as failed.
-    pub health: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            every: Duration::from_secs(2),
-            fast_every: None,
-            down_every: None,
-            check: None,
-            poll: None,
-            inventory: Duration::from_secs(10),
-            health: true,
-        }
-    }
-}
-
-impl Limits {
-    fn paces(&self) -> Paces {
-        let or_every = |pace: Option<Duration>| pace.unwrap_or(self.every);
-        Paces { every: self.every, fast: or_every(self.fast_every), down: or_every(self.down_every) }
-    }
-}
 
 /// Who wants to know. Called from the watching task; must not block.
 pub trait Sink: Send + Sync {

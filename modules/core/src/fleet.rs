@@ -146,7 +146,7 @@ impl Fleet {
         again.tried.push(attempt.endpoint);
         let table = &self.ledger.table;
         let is_victim = || {
-            let went_out = table.get(attempt.endpoint).is_some_and(|endpoint| !endpoint.works(self.latest));
+            let went_out = table.get(attempt.endpoint).is_some_and(|endpoint| !endpoint.is_open(self.latest));
             went_out && candidates::somebody_works(&pool.endpoints, table, &attempt.facts, self.latest)
         };
         ((retries as f64) < budget || is_victim()) && pool.could_serve(table, &again, self.latest)

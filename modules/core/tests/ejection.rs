@@ -1,4 +1,4 @@
-//! What requests show: who is ejected, for how long, and how it comes back.
+//! What requests show: who is ejected, and for how long.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -7,77 +7,12 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{
-    EjectionLimits, EndpointId, EngineClass, Grant, HealthLimits, Outcome, PathClasses, PoolSpec, Reason, RequestFacts,
-    SlowStart, Submit, Ticket,
+    EjectionLimits, EndpointId, EngineClass, Grant, HealthLimits, Outcome, PathClasses, PoolSpec, Reason, Submit,
 };
-use common::{Bench, Counting, Rule, endpoint, known, pool, pool_with, request, request_for};
-
-const FIRST: Duration = Duration::from_secs(5);
-
-fn seconds(count: u64) -> Duration {
-    Duration::from_secs(count)
-}
-
-fn limits() -> EjectionLimits {
-    EjectionLimits { share: None, ..EjectionLimits::default() }
-}
-
-/// A pool that ejects by failures in a row only, unless `limits` say otherwise.
-fn ejecting(endpoints: Vec<EndpointSpec>, limits: EjectionLimits) -> PoolSpec {
-    PoolSpec { ejection: Some(limits), ..pool("p", endpoints) }
-}
-
-fn two() -> Bench {
-    Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 8)], limits())])
-}
-
-/// A request that only `name` may take.
-fn only(bench: &Bench, name: &str) -> RequestFacts {
-    let mut facts = request(1);
-    facts.among = Some([bench.id(name)].into_iter().collect());
-    facts
-}
-
-/// A request that only `name` may take because it failed everywhere else.
-fn tried_elsewhere(bench: &Bench, name: &str) -> RequestFacts {
-    let id = bench.id(name);
-    let mut facts = request(1);
-    facts.tried = bench.fleet.endpoints().iter().map(|endpoint| endpoint.id).filter(|other| *other != id).collect();
-    facts
-}
-
-fn start(bench: &mut Bench, name: &str) -> Ticket {
-    let facts = tried_elsewhere(bench, name);
-    bench.grant(facts).ticket
-}
-
-fn end_at(bench: &mut Bench, name: &str, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        let ticket = start(bench, name);
-        bench.finish(ticket, *outcome);
-    }
-}
-
-const FAILURE: Outcome = Outcome::UpstreamError;
-const THREE: [Outcome; 3] = [FAILURE; 3];
-
-/// For how long it is still out.
-fn out_for(bench: &Bench, name: &str) -> Duration {
-    bench.endpoint(name).ejected_until - bench.now
-}
-
-/// Grants until nobody gets one at once: how many at `name`, and all tickets.
-fn flood(bench: &mut Bench, name: &str, count: u64) -> (Vec<Grant>, usize) {
-    let id = bench.id(name);
-    let granted: Vec<Grant> = (0..count)
-        .filter_map(|number| match bench.submit(request(100 + number)) {
-            Submit::Granted(grant) => Some(grant),
-            _ => None,
-        })
-        .collect();
-    let there = granted.iter().filter(|grant| grant.endpoint == id).count();
-    (granted, there)
-}
+use common::failing::{
+    FAILURE, FIRST, THREE, ejecting, end_at, flood, limits, only, out_for, seconds, start, tried_elsewhere, two,
+};
+use common::{Bench, endpoint, known, pool, request, request_for};
 
 #[test]
 fn failures_in_a_row_eject_and_anything_else_does_not() {
@@ -128,102 +63,6 @@ fn each_failed_trial_doubles_the_time_up_to_the_longest() {
         bench.advance(Duration::from_millis(1));
         end_at(&mut bench, "a", &[FAILURE]);
     }
-}
-
-#[test]
-fn what_served_well_for_long_is_forgiven() {
-    let mut bench = two();
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(FIRST);
-    end_at(&mut bench, "a", &[FAILURE]);
-    bench.advance(seconds(10));
-    end_at(&mut bench, "a", &[Outcome::Complete]);
-    end_at(&mut bench, "a", &THREE);
-    assert_eq!(out_for(&bench, "a"), seconds(20), "it had just come back");
-    bench.advance(seconds(20));
-    end_at(&mut bench, "a", &[Outcome::Complete]);
-    bench.advance(seconds(31));
-    end_at(&mut bench, "a", &THREE);
-    assert_eq!(out_for(&bench, "a"), seconds(20), "a window of service forgives one of three");
-    bench.advance(seconds(20));
-    end_at(&mut bench, "a", &[Outcome::Complete]);
-    bench.advance(seconds(3600));
-    end_at(&mut bench, "a", &THREE);
-    assert_eq!(out_for(&bench, "a"), FIRST);
-}
-
-#[test]
-fn half_open_takes_one_request_until_its_answer_begins() {
-    let mut bench = two();
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(FIRST);
-    for inconclusive in [Outcome::ClientGone, Outcome::Rejected] {
-        let (granted, there) = flood(&mut bench, "a", 6);
-        assert_eq!(there, 1, "one request tries");
-        for grant in granted {
-            bench.finish(grant.ticket, if grant.endpoint == bench.id("a") { inconclusive } else { Outcome::Complete });
-        }
-        assert!(bench.endpoint("a").half_open, "{inconclusive:?} proves nothing");
-    }
-    let (granted, there) = flood(&mut bench, "a", 6);
-    assert_eq!(there, 1);
-    let a = bench.id("a");
-    let trial = granted.iter().find(|grant| grant.endpoint == a).unwrap();
-    bench.fleet.first_token(bench.now, trial.ticket);
-    assert!(!bench.endpoint("a").half_open);
-    assert!(flood(&mut bench, "a", 6).1 > 1, "it is back");
-}
-
-#[test]
-fn a_trial_that_is_answered_whole_brings_it_back_and_one_that_fails_ejects_again() {
-    let mut bench = two();
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(FIRST);
-    end_at(&mut bench, "a", &[Outcome::Complete, FAILURE, FAILURE]);
-    assert!(!bench.endpoint("a").half_open, "back, and counted from the start");
-    end_at(&mut bench, "a", &[FAILURE]);
-    assert_eq!(out_for(&bench, "a"), seconds(10));
-    bench.advance(seconds(10));
-    end_at(&mut bench, "a", &[FAILURE]);
-    assert_eq!(out_for(&bench, "a"), seconds(20), "one failure is enough for one that is half-open");
-}
-
-#[test]
-fn nobody_waits_for_a_trial_that_hangs() {
-    // This strategy binds every other request to `a`, and would wait for it.
-    let bound = Counting { rule: Rule::Bound, ..Counting::default() };
-    let spec = pool_with("p", vec![endpoint("a", 2), endpoint("b", 100)], vec![bound]);
-    let mut bench = Bench::new(vec![PoolSpec { ejection: Some(limits()), ..spec }]);
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(FIRST);
-    let trial = bench.grant(request(2));
-    assert_eq!(trial.endpoint, bench.id("a"));
-    for number in 0..50 {
-        assert_eq!(bench.grant(request(number)).endpoint, bench.id("b"));
-    }
-    bench.advance(seconds(60));
-    bench.finish(trial.ticket, Outcome::Timeout);
-    assert_eq!(out_for(&bench, "a"), seconds(10));
-}
-
-#[test]
-fn attempts_from_before_count_neither_for_nor_against_it() {
-    let mut bench = two();
-    let old: Vec<Ticket> = (0..4).map(|_| start(&mut bench, "a")).collect();
-    end_at(&mut bench, "a", &THREE);
-    bench.finish(old[0], FAILURE);
-    assert_eq!((out_for(&bench, "a"), bench.endpoint("a").figures.times_ejected), (FIRST, 1));
-    bench.fleet.first_token(bench.now, old[1]);
-    bench.finish(old[1], Outcome::Complete);
-    assert!(bench.endpoint("a").half_open, "it began when all was well");
-    bench.advance(FIRST);
-    bench.finish(old[2], FAILURE);
-    assert_eq!(out_for(&bench, "a"), Duration::ZERO, "it is half-open now");
-    let trial = start(&mut bench, "a");
-    bench.fleet.first_token(bench.now, trial);
-    bench.finish(old[3], FAILURE);
-    end_at(&mut bench, "a", &[FAILURE, FAILURE]);
-    assert!(!bench.endpoint("a").half_open, "two failures since it is back, not three");
 }
 
 #[test]
@@ -330,68 +169,6 @@ fn one_that_is_busy_or_full_is_waited_for_before_an_ejected_one_is_used() {
     bench.wait(request(3));
     let (_, grant) = Bench::only_grant(bench.advance(seconds(1)));
     assert_eq!(grant.endpoint, bench.id("b"));
-}
-
-#[test]
-fn a_success_ends_the_ejection_of_one_that_is_used_as_the_last() {
-    let mut bench = two();
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(Duration::from_millis(1));
-    let facts = only(&bench, "a");
-    let grant = bench.grant(facts);
-    assert_eq!(grant.endpoint, bench.id("a"), "the route's subset holds nobody else");
-    bench.finish(grant.ticket, Outcome::Complete);
-    assert!(!bench.endpoint("a").half_open);
-}
-
-#[test]
-fn waiters_get_the_trial_when_the_time_is_over() {
-    let mut bench = Bench::new(vec![ejecting(vec![endpoint("a", 8), endpoint("b", 1)], limits())]);
-    end_at(&mut bench, "a", &THREE);
-    bench.grant(request(1));
-    let first = bench.wait(request(2));
-    let second = bench.wait(request(3));
-    assert_eq!(bench.fleet.next_deadline(), Some(bench.now + FIRST));
-    let (resolved, trial) = Bench::only_grant(bench.advance(FIRST));
-    assert_eq!((resolved, trial.endpoint), (first, bench.id("a")));
-    bench.fleet.first_token(bench.now, trial.ticket);
-    let (resolved, _) = Bench::only_grant(bench.advance(Duration::ZERO));
-    assert_eq!(resolved, second, "and the rest with the first token");
-}
-
-#[test]
-fn checks_do_not_shorten_it_but_a_restart_does() {
-    let health = Some(HealthLimits::default());
-    let spec = ejecting(vec![endpoint("a", 8), endpoint("b", 8)], limits());
-    let mut bench = Bench::new(vec![PoolSpec { health, ..spec }]);
-    bench.probe("a", true);
-    bench.probe("b", true);
-    end_at(&mut bench, "a", &THREE);
-    for _ in 0..10 {
-        bench.probe("a", true);
-    }
-    assert_eq!(out_for(&bench, "a"), FIRST);
-    for ok in [false, false, false, true, true] {
-        assert!(flood(&mut bench, "a", 1).1 == 0);
-        bench.probe("a", ok);
-    }
-    assert_eq!((bench.health("a"), out_for(&bench, "a")), (Health::Up, Duration::ZERO));
-    assert_eq!(flood(&mut bench, "a", 5).1, 1, "it was away and came back: one request tries at once");
-}
-
-#[test]
-fn coming_back_begins_the_slow_start() {
-    let slow = Some(SlowStart { over: seconds(100), new: false });
-    let specs = ["a", "b"].map(|name| EndpointSpec { slow_start: slow, ..endpoint(name, 10) });
-    let mut bench = Bench::new(vec![ejecting(specs.into(), limits())]);
-    assert_eq!(bench.endpoint("a").cap(bench.now), Some(10));
-    end_at(&mut bench, "a", &THREE);
-    bench.advance(FIRST);
-    end_at(&mut bench, "a", &[Outcome::Complete]);
-    bench.advance(seconds(50));
-    assert_eq!(bench.endpoint("a").cap(bench.now), Some(5));
-    bench.advance(seconds(50));
-    assert_eq!(bench.endpoint("a").cap(bench.now), Some(10));
 }
 
 #[test]

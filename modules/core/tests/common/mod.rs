@@ -1,6 +1,7 @@
 //! What the fleet's tests share: a bench with a virtual clock, small specifications, and a counting strategy.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod failing;
 pub mod herd;
 
 use std::collections::BTreeMap;
