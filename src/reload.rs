@@ -7,12 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::endpoint::State;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bind::{Counters, bind};
 use crate::changes::changes;
 use crate::config::{self, AccessLogPlan, Diagnostic, EndpointPlan, Plan, PoolPlan, Source};
-use crate::engine::{EngineKind, Limits, Target, TlsTarget};
+use crate::engine::{Check, EngineKind, Limits, Target, TlsTarget};
 use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
 use crate::registry::ModuleEntry;
@@ -33,6 +34,13 @@ pub fn start_watches(gateway: &Gateway) {
         }
     }
     gateway.watches.become_these(&gateway.herd, wanted);
+    let in_maintenance: Vec<_> = gateway.herd.read(|fleet| {
+        let resting = fleet.endpoints().iter().filter(|endpoint| endpoint.state == State::Maint);
+        resting.map(|endpoint| endpoint.id).collect()
+    });
+    for id in in_maintenance {
+        gateway.watches.rest(id, true);
+    }
 }
 
 fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> WatchSpec {
@@ -59,6 +67,13 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> Wat
         kind: engine_kind(endpoint.engine),
         limits: Limits {
             every: health.map_or(Limits::default().every, |health| health.every),
+            fast_every: health.map(|health| health.fast_every),
+            down_every: health.map(|health| health.down_every),
+            check: health.and_then(|health| health.check.as_ref()).map(|check| Check {
+                path: check.path.clone(),
+                statuses: check.statuses.clone(),
+                body: check.body.clone(),
+            }),
             poll: pool.poll,
             health: health.is_some(),
             ..Limits::default()

@@ -54,7 +54,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         ctx.upstream = Some(upstream);
         let retry = ctx.retry_on().connect && fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
         if !retry {
-            fail::end_attempt(ctx, Outcome::ConnectFailed);
+            fail::end_attempt(gateway, ctx, Outcome::ConnectFailed);
             ctx.end = End::CONNECT;
             ctx.refusal =
                 Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));

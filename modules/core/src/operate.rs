@@ -28,7 +28,7 @@ impl Fleet {
             }
             compose(row, record);
             if state == State::Maint && row.state != State::Maint {
-                returns(row, now);
+                returns(row, record, now);
             }
             if row.spec.weight != weight {
                 let changed = [endpoint];
@@ -52,11 +52,13 @@ pub(crate) fn compose(endpoint: &mut Endpoint, record: &Record) {
     (endpoint.cap_said, endpoint.state) = (cap, state);
 }
 
-/// Maintenance is over: nothing that was known of its health before holds, a first good check brings it up.
-fn returns(endpoint: &mut Endpoint, now: Time) {
+/// Maintenance is over: nothing that was known of its health before holds, a first good check brings it
+/// up, and a first bad one takes it down.
+fn returns(endpoint: &mut Endpoint, record: &mut Record, now: Time) {
     if endpoint.health == Health::Down {
         endpoint.health = Health::Starting;
         endpoint.figures.health_since = now;
     }
+    record.streaks.doubt();
     endpoint.begin_ramp(now);
 }

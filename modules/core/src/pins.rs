@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | has a slot | goes there | goes there |
 //! | is full, or in a back-off | waits for it | waits for it |
-//! | was not checked yet, or its models are not known | the strategy decides | waits for it |
+//! | was not checked yet, is on trial, or its models are not known | the strategy decides | waits for it |
 //! | is down, ejected, in maintenance, gone, tried, cannot serve it | the strategy decides | refused |
 //! | is not known | the strategy decides | the strategy decides |
 //!
@@ -103,9 +103,11 @@ impl Pool {
         if endpoint.is_some_and(|endpoint| endpoint.is_open(now) && candidates::fits(endpoint, facts)) {
             return Pinned::To(id);
         }
+        let is_tried = |endpoint: &Endpoint| endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
+        let may_open = |endpoint: &Endpoint| is_tried(endpoint) || candidates::may_open(endpoint, facts, now);
         match endpoint {
             _ if !hard => Pinned::Free,
-            Some(endpoint) if candidates::may_open(endpoint, facts, now) => Pinned::To(id),
+            Some(endpoint) if may_open(endpoint) => Pinned::To(id),
             _ => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
         }
     }

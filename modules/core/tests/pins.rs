@@ -229,6 +229,24 @@ fn what_is_remembered_is_bounded_in_number_and_time() {
 }
 
 #[test]
+fn a_slot_that_frees_while_its_endpoint_drains_goes_to_who_is_bound_there() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 1)])]);
+    let a = bench.id("a");
+    let named = |id| {
+        let mut facts = request(id);
+        facts.pin = Some(Pin { to: PinTo::Endpoint(a), hard: true });
+        facts
+    };
+    let (held, other) = (bench.grant(named(1)), bench.grant(request(2)));
+    bench.state("a", State::Drain);
+    let (free, bound) = (bench.wait(request(3)), bench.wait(named(4)));
+    let (waiter, grant) = Bench::only_grant(bench.finish(held.ticket, Outcome::Complete));
+    assert_eq!((waiter, grant.endpoint), (bound, a), "the one before it may not go there");
+    let (waiter, _) = Bench::only_grant(bench.finish(other.ticket, Outcome::Complete));
+    assert_eq!(waiter, free);
+}
+
+#[test]
 fn who_waits_is_free_when_the_tie_is_forgotten() {
     let (mut bench, home) = settled(7);
     let held = [bench.grant(keyed(2, 7, false)), bench.grant(keyed(3, 7, false))];

@@ -38,7 +38,7 @@ pub(super) fn endpoint(gateway: &Arc<Gateway>, name: &str, change: &EndpointChan
         ((), resolutions)
     });
     if let Some(state) = change.state {
-        gateway.watches.pause(id, state == StateWord::Maint);
+        gateway.watches.rest(id, state == StateWord::Maint);
     }
     Ok(())
 }
