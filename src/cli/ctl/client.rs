@@ -142,7 +142,7 @@ impl Client {
         let Ok(ErrorBody { error }) = serde_json::from_slice::<ErrorBody>(body) else {
             return format!("{}: status {status}; is this an admin listener of Arriero?", self.address);
         };
-        let mut words = visible(&error.message);
+        let mut words = error.message.lines().map(visible).collect::<Vec<_>>().join("\n  ");
         if let Some(allowed) = &error.allowed {
             words += &format!("; allowed: {}", visible(allowed));
         }
@@ -169,4 +169,21 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, S
             "the answer is not understood: {error}; do Arriero and this command have the same version? --json shows it"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_keeps_its_lines_and_nothing_that_drives_a_terminal() {
+        let client = Client::new("127.0.0.1:9901", None, None).expect("an address");
+        let told = |status: u16, body: &str| {
+            client.refusal(http::StatusCode::from_u16(status).expect("a status"), body.as_bytes())
+        };
+        let body = r#"{"error":{"message":"two wrongs:\nthe second \u001b[2J","allowed":"this"}}"#;
+        assert_eq!(told(422, body), "two wrongs:\n  the second \\u{1b}[2J; allowed: this");
+        let foreign = told(404, "<html>");
+        assert_eq!(foreign, "127.0.0.1:9901: status 404 Not Found; is this an admin listener of Arriero?");
+    }
 }
