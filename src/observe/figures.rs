@@ -169,10 +169,10 @@ impl Average {
         let _ = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
-    /// Milliseconds; 0 before the first value.
-    pub fn millis(&self) -> f64 {
+    /// Milliseconds; `None` before the first value.
+    pub fn millis(&self) -> Option<f64> {
         let count = self.count.load(Ordering::Relaxed).min(WINDOW);
-        if count == 0 { 0.0 } else { self.sum.load(Ordering::Relaxed) as f64 / count as f64 / 1000.0 }
+        (count > 0).then(|| self.sum.load(Ordering::Relaxed) as f64 / count as f64 / 1000.0)
     }
 }
 
@@ -204,14 +204,14 @@ mod tests {
     #[test]
     fn an_average_follows_the_last_thousand_values() {
         let average = Average::default();
-        assert_eq!(average.millis(), 0.0);
+        assert_eq!(average.millis(), None);
         average.add(Duration::from_millis(10));
         average.add(Duration::from_millis(30));
-        assert_eq!(average.millis(), 20.0);
+        assert_eq!(average.millis(), Some(20.0));
         for _ in 0..20 * WINDOW {
             average.add(Duration::from_millis(5));
         }
-        assert!((average.millis() - 5.0).abs() < 0.1, "{}", average.millis());
+        assert!(average.millis().is_some_and(|mean| (mean - 5.0).abs() < 0.1), "{:?}", average.millis());
     }
 
     #[test]

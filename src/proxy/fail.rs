@@ -34,7 +34,7 @@ pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: 
 }
 
 /// A failed request brings the endpoint's next check forward.
-fn tell_watch(gateway: &Gateway, endpoint: EndpointId, outcome: Outcome) {
+pub(super) fn tell_watch(gateway: &Gateway, endpoint: EndpointId, outcome: Outcome) {
     if outcome.is_endpoint_failure() {
         gateway.watches.request_failed(endpoint);
     }

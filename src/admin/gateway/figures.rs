@@ -88,7 +88,7 @@ fn standing(endpoint: &Endpoint, is_checked: bool, now: Time) -> &'static str {
 /// The counts and averages that endpoints and routes have alike.
 fn counted(figures: &Figures) -> StatRow {
     let count = |counter: &IntCounter| Some(counter.get());
-    let mean = |average: &Average| Some(average.millis().round() as u64);
+    let mean = |average: &Average| Some(average.millis()?.round() as u64);
     let [informed, good, moved, refused, failed] = figures.responses.each_ref().map(count);
     StatRow {
         stot: count(&figures.started),
@@ -121,7 +121,7 @@ fn sum(rows: &[StatRow]) -> StatRow {
     let attempts: u64 = rows.iter().filter_map(|row| row.stot).sum();
     let mean = |of: fn(&StatRow) -> Option<u64>| {
         let weighed: u64 = rows.iter().map(|row| of(row).unwrap_or(0).saturating_mul(row.stot.unwrap_or(0))).sum();
-        Some(weighed.checked_div(attempts).unwrap_or(0))
+        weighed.checked_div(attempts)
     };
     let serving: u64 = rows.iter().map(|row| row.act.unwrap_or(0) + row.bck.unwrap_or(0)).sum();
     let caps = rows.iter().map(|row| row.slim);

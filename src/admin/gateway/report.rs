@@ -74,7 +74,7 @@ fn pool(
             let figures = &upstream.figures;
             report.retries = figures.redispatches.get();
             report.failures = figures.connect_errors.get() + figures.response_errors.get();
-            report.ttft_ms = Some(figures.ttft.millis()).filter(|mean| *mean > 0.0);
+            report.ttft_ms = figures.ttft.millis();
         }
         Some(report)
     });
