@@ -6,7 +6,7 @@
 //! Above its cap an engine may only seem to be: its sender gave a request up, gave the slot on, and the engine hears of the
 //! first a little later than of the second. So an excess is judged [`OVERLAP`] later, without those given up by then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -71,7 +71,7 @@ impl Span {
 /// More requests than allowed, perhaps.
 struct Excess {
     at: u64,
-    present: BTreeSet<u64>,
+    present: BTreeMap<u64, u64>,
     allowed: u32,
 }
 
@@ -84,8 +84,11 @@ pub struct Book {
 #[derive(Default)]
 struct Page {
     next: u64,
-    held: BTreeSet<u64>,
+    /// Requests by number, and when each began.
+    held: BTreeMap<u64, u64>,
+    /// When it was given up, and when it was answered, of late.
     given_up: BTreeMap<u64, u64>,
+    answered: BTreeMap<u64, u64>,
     caps: Vec<(u64, u32)>,
     away: Vec<(Away, Span)>,
     /// More than half of the cap was in use.
@@ -124,7 +127,7 @@ impl Book {
         let mut page = self.page.lock();
         let number = page.next;
         page.next += 1;
-        page.held.insert(number);
+        page.held.insert(number, at);
         let (held, allowed) = (page.held.len(), page.most_allowed(sent.unwrap_or(0)));
         page.counts.requests += 1;
         page.counts.most = page.counts.most.max(held);
@@ -210,17 +213,20 @@ impl Book {
         let old: Vec<Excess> = old;
         for excess in old {
             let gone = |number: &&u64| page.given_up.get(number).is_some_and(|when| *when <= excess.at + OVERLAP);
-            let there = excess.present.len() - excess.present.iter().filter(gone).count();
+            let there = excess.present.len() - excess.present.keys().filter(gone).count();
             if there <= excess.allowed as usize {
                 page.counts.overlaps += 1;
                 continue;
             }
             page.counts.over_cap += 1;
-            let words = format!("{}: {there} requests at once, {} are allowed", self.name, excess.allowed);
+            let stays: Vec<String> =
+                excess.present.iter().map(|(number, from)| page.stay(excess.at, *number, *from)).collect();
+            let words = format!("{}: {there} at once, {} are allowed: {}", self.name, excess.allowed, stays.join("; "));
             page.wrong.push(words);
         }
         let oldest = at.saturating_sub(MEMORY);
         page.given_up.retain(|_, when| *when + 10 * OVERLAP > at);
+        page.answered.retain(|_, when| *when + 10 * OVERLAP > at);
         page.away.retain(|(why, span)| span.to.saturating_add(why.aftermath()) > oldest);
         page.crowded.retain(|span| span.to > oldest);
         std::mem::take(&mut page.wrong)
@@ -237,6 +243,17 @@ impl Book {
 }
 
 impl Page {
+    /// A request's time here, in words, as seen from a moment.
+    fn stay(&self, at: u64, number: u64, from: u64) -> String {
+        let after = |when: &u64| (*when).saturating_sub(at) / 1000;
+        let end = match (self.given_up.get(&number), self.answered.get(&number)) {
+            (Some(when), _) => format!("given up {} ms later", after(when)),
+            (None, Some(when)) => format!("answered {} ms later", after(when)),
+            (None, None) => "still there".to_owned(),
+        };
+        format!("{number} came {} ms before, {end}", (at - from) / 1000)
+    }
+
     fn cap(&self) -> u32 {
         self.caps.last().map_or(u32::MAX, |(_, cap)| *cap)
     }
@@ -289,7 +306,9 @@ impl Drop for Stay {
         let at = now();
         let mut page = self.book.page.lock();
         page.held.remove(&self.number);
-        if !self.answered {
+        if self.answered {
+            page.answered.insert(self.number, at);
+        } else {
             page.counts.given_up += 1;
             page.given_up.insert(self.number, at);
         }

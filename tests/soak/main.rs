@@ -20,6 +20,7 @@ mod hand;
 mod judge;
 mod line;
 mod plot;
+mod proof;
 mod report;
 mod reuse;
 mod run;
