@@ -103,12 +103,12 @@ async fn pass(mut client: TcpStream, engine: SocketAddr, book: Arc<Book>) {
         whole = whole && engine.write_all(&unread[..head.size()]).await.is_ok();
         unread.drain(..head.size().min(unread.len()));
         if !whole || !answer(&mut client, &mut engine, &mut stay, &unread).await {
+            // Where the last bytes could not be passed on, their receiver had left before them.
+            last.iter().for_each(|last| book.closed_behind(*last));
             return;
         }
     }
-    if let Some(last) = last {
-        book.closed_behind(last);
-    }
+    last.iter().for_each(|last| book.closed_behind(*last));
     // Between requests: a proper end, which the last answer outlives.
     let _ended = client.shutdown().await;
     let _closed = tokio::time::timeout(Duration::from_secs(1), client.read(&mut [0])).await;

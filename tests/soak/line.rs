@@ -3,6 +3,8 @@
 //! What is dropped before its end is cancelled, as a client that leaves does: an HTTP/1 connection is closed, an HTTP/2
 //! stream is reset.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
@@ -18,8 +20,8 @@ pub struct Line {
     pub h1_url: String,
     pub h2_port: u16,
     h2: Option<SendRequest<Bytes>>,
-    /// What the last answer asked to be sent back.
-    cookie: Option<String>,
+    /// What answers asked to be sent back, by name.
+    cookies: BTreeMap<String, String>,
 }
 
 /// An answer whose head is there.
@@ -45,7 +47,7 @@ impl Drop for Upload {
 
 impl Line {
     pub fn new(h1: reqwest::Client, h1_url: String, h2_port: u16) -> Line {
-        Line { h1, h1_url, h2_port, h2: None, cookie: None }
+        Line { h1, h1_url, h2_port, h2: None, cookies: BTreeMap::new() }
     }
 
     /// Sends a request and waits for the head of its answer. The error tells what happened instead.
@@ -56,7 +58,9 @@ impl Line {
             Err(_) => self.h2 = None,
             Ok(answer) => {
                 let pair = answer.headers.get("set-cookie").and_then(|value| value.to_str().ok()?.split(';').next());
-                self.cookie = pair.map(str::to_owned).or(self.cookie.take());
+                if let Some((name, value)) = pair.and_then(|pair| pair.split_once('=')) {
+                    self.cookies.insert(name.to_owned(), value.to_owned());
+                }
             }
         }
         answer
@@ -75,8 +79,9 @@ impl Line {
         say("x-request-id", id(ask))?;
         say("x-session-id", format!("session-{}", ask.session))?;
         say("x-priority", ask.priority.to_string())?;
-        if let Some(cookie) = &self.cookie {
-            say("cookie", cookie.clone())?;
+        if !self.cookies.is_empty() {
+            let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            say("cookie", pairs.join("; "))?;
         }
         Ok(headers)
     }
