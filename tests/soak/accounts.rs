@@ -7,7 +7,7 @@
 //! |---|---|
 //! | error for a request that deserves it | it is the error that is due |
 //! | error 500 | the endpoint of the log line answered with it |
-//! | any other error | no endpoint that serves the request was well, in its pool, ready, and less than half full from the sending to the end; for strictly kept keys: its own was not |
+//! | 429, 502, 503, 504 | no endpoint that serves the request was well, in its pool, ready, and less than half full from the sending to the end; for strictly kept keys: its own was not |
 //! | broken off after the first byte, or garbage | something was wrong with the endpoint of the log line meanwhile |
 //!
 //! All else counts as lost.
@@ -22,6 +22,9 @@ use crate::ask::{Ask, Wish};
 use crate::book::Away;
 use crate::fleet::Member;
 use crate::judge::Ending;
+
+/// Statuses that tell a client to come again: an engine that is away for a time is no reason for others.
+const PASSING: [u16; 4] = [429, 502, 503, 504];
 
 /// What a client saw; moments on the run's clock.
 pub struct Told {
@@ -40,6 +43,8 @@ pub struct Accounts {
     lines: BTreeMap<u64, Value>,
     /// Ends by what explains them.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Errors that are not due: status, end and reason in the log.
+    pub errors: BTreeMap<String, u64>,
     /// Lines of requests of the soak's own.
     pub seen: u64,
     pub retries: u64,
@@ -56,6 +61,7 @@ impl Accounts {
             told: BTreeMap::new(),
             lines: BTreeMap::new(),
             reasons: BTreeMap::new(),
+            errors: BTreeMap::new(),
             seen: 0,
             retries: 0,
             strict,
@@ -82,6 +88,11 @@ impl Accounts {
         let complete: Vec<u64> = self.told.keys().filter(|number| self.lines.contains_key(number)).copied().collect();
         for number in complete {
             if let (Some(told), Some(line)) = (self.told.remove(&number), self.lines.remove(&number)) {
+                if let (Ending::Error(status), false) = (&told.ending, matches!(told.ask.wish, Wish::Error(_))) {
+                    let (end, reason) =
+                        (line["end"].as_str().unwrap_or("?"), line["reason"].as_str().unwrap_or("no reason"));
+                    *self.errors.entry(format!("{status} `{end}` {}", without_names(reason))).or_default() += 1;
+                }
                 match judge(&told, &line, members) {
                     Ok(reason) => *self.reasons.entry(reason).or_default() += 1,
                     Err(words) if !self.strict && words.starts_with("error") => {
@@ -122,6 +133,14 @@ impl Accounts {
     }
 }
 
+/// A reason without the numbers and names in it, so that equal ones are counted together.
+fn without_names(reason: &str) -> String {
+    let word =
+        |word: &str| if word.contains(|sign: char| sign.is_ascii_digit()) { "N".to_owned() } else { word.to_owned() };
+    let words: Vec<String> = reason.split(' ').take(12).map(word).collect();
+    words.join(" ")
+}
+
 fn tell(told: &Told, words: &str, line: &Value) -> String {
     let Ask { number, path, route, model, h2, leave, wish, .. } = &told.ask;
     let (ending, took) = (&told.ending, (told.ended - told.sent) / 1000);
@@ -149,7 +168,9 @@ fn judge(told: &Told, line: &Value, members: &[Member]) -> Result<&'static str, 
         Ending::Whole => Ok("answered whole"),
         Ending::Error(status) if ask.wish == Wish::Error(*status) => Ok("an error that is due"),
         Ending::Error(500) if sick(Some(Away::Error500)) => Ok("an engine's own 500"),
-        Ending::Error(503) if ask.route == "hard" && !line["reason"].is_null() => {
+        Ending::Error(503)
+            if ask.route == "hard" && line["reason"].as_str().is_some_and(|words| words.contains("holds this")) =>
+        {
             Ok("a strictly kept key, its endpoint away")
         }
         Ending::Error(_) => {

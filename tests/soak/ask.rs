@@ -132,9 +132,9 @@ fn mistaken(ask: Ask, random: &mut fastrand::Rng) -> Ask {
     Ask { wish: Wish::Error(status), path, api, body, ..ask }
 }
 
-/// `narrow` has an engine for OpenAI's paths only; `talk` is where Anthropic's are served, `only-a` on one engine.
+/// `narrow` has an engine for OpenAI's paths only, and what is strictly kept at one endpoint must be what all can do; `talk` is where Anthropic's are served, `only-a` on one engine.
 fn inference(ask: Ask, random: &mut fastrand::Rng, padding: usize) -> Ask {
-    let narrow = ask.route == "narrow";
+    let narrow = ["narrow", "hard"].contains(&ask.route.as_str());
     let (path, api, field) = match random.u32(..if narrow { 6 } else { 12 }) {
         0..4 => ("/v1/chat/completions", Api::OpenAi, "messages"),
         4 => ("/v1/completions", Api::OpenAi, "prompt"),

@@ -84,6 +84,8 @@ pub fn render(soak: &Soak, numbers: &Numbers) -> String {
     accounts.reasons.iter().for_each(|(reason, count)| say(&format!("| {reason} | {count} |")));
     say("\nWhat clients saw:\n\n| end | count |\n|---|---|");
     tally.endings.iter().for_each(|(ending, count)| say(&format!("| {ending} | {count} |")));
+    say("\nErrors that are not due, as the access log has them:\n\n| status, end, reason | count |\n|---|---|");
+    accounts.errors.iter().for_each(|(words, count)| say(&format!("| {words} | {count} |")));
     say("\nWhat was done meanwhile:\n\n| what | count |\n|---|---|");
     tally.operations.iter().for_each(|(what, count)| say(&format!("| {what} | {count} |")));
     tally.faults.iter().for_each(|(kind, count)| say(&format!("| fault: {kind} | {count} |")));

@@ -173,6 +173,7 @@ impl Soak {
                 (Ending::Lost(_), _) => false,
                 _ if mood == Mood::Storm => true,
                 (Ending::Error(429 | 503), _) if ask.route == "narrow" => true,
+                (Ending::Error(503), _) if ask.route == "hard" && mood == Mood::Reloads => true,
                 (Ending::Error(status), Wish::Error(wanted)) => *status == wanted,
                 (ending, _) => *ending == Ending::Whole,
             };
