@@ -173,6 +173,7 @@ fn judge(told: &Told, line: &Value, members: &[Member]) -> Result<&'static str, 
         {
             Ok("a strictly kept key, its endpoint away")
         }
+        Ending::Error(status) if !PASSING.contains(status) => Err(format!("error {status} tells that it is for good")),
         Ending::Error(_) => {
             match members.iter().find(|member| member.serves(ask) && member.book.had_room(*sent, *ended)) {
                 Some(member) => Err(format!("error although {} had room", member.name)),

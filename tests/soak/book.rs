@@ -46,8 +46,8 @@ impl Away {
     fn aftermath(self) -> u64 {
         match self {
             Away::Busy => 31 * SECOND,
-            Away::Fault | Away::Error500 | Away::Killed => 8 * SECOND,
-            Away::Word => 3 * SECOND,
+            Away::Fault | Away::Error500 | Away::Killed => 5 * SECOND,
+            Away::Word => 2 * SECOND,
         }
     }
 

@@ -145,9 +145,16 @@ impl Hand<'_> {
     async fn state(&mut self) {
         let place = self.any();
         let states = [("ready", State::Ready), ("drain", State::Drain), ("maint", State::Maint)];
-        let (word, state) = states[self.random.usize(..4).saturating_sub(1)];
+        let (word, state) = if self.may_take_out(place) { states[self.random.usize(..3)] } else { states[0] };
         self.said[place].state = state;
         self.change(word, place, json!({ "state": word })).await;
+    }
+
+    /// Two at most are out at a time, and of those that speak Ollama's paths one.
+    fn may_take_out(&self, place: usize) -> bool {
+        let out = |place: usize| self.said[place].weightless || self.said[place].state != State::Ready;
+        let others = (0..self.said.len()).filter(|other| *other != place && out(*other)).count();
+        others < 2 && (place > 1 || !out(1 - place))
     }
 
     async fn cap(&mut self) {
@@ -161,7 +168,8 @@ impl Hand<'_> {
 
     async fn weight(&mut self) {
         let place = self.any();
-        let weight = [json!("file"), json!(1), json!(7), json!(256), json!(0)][self.random.usize(..5)].clone();
+        let weights = [json!("file"), json!(1), json!(7), json!(256), json!(0)];
+        let weight = weights[self.random.usize(..if self.may_take_out(place) { 5 } else { 4 })].clone();
         self.said[place].weightless = weight == 0;
         self.change("weight", place, json!({ "weight": weight })).await;
     }
