@@ -5,15 +5,10 @@
 //! |---|---|---|
 //! | has a slot | goes there | goes there |
 //! | is full, or in a back-off | waits for it | waits for it |
-        let Some(endpoint) = endpoint.filter(|endpoint| candidates::could_ever(endpoint, facts)) else {
-            return Pinned::Free;
-        };
-        let is_tried = || endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
-        match endpoint.is_open(now) && candidates::fits(endpoint, facts) {
-            true => Pinned::To(id),
-            false if !hard => Pinned::Free,
-            false if is_tried() || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
-            false => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
+//! | was not checked yet, is on trial, or its models are not known | the strategy decides | waits for it |
+//! | is down, ejected, in maintenance, or failed this request | the strategy decides | refused |
+//! | does not have the model, speaks no such path, is out of the route's subset | the strategy decides | the same |
+//! | is not known, or none of the pool's | the strategy decides | the same |
 //!
 //! An endpoint that drains or has weight 0 is no different from others here. A key whose endpoint never answered binds
 //! nobody hard: there is nothing to lose there.
@@ -107,11 +102,11 @@ impl Pool {
         let Some(endpoint) = endpoint.filter(|endpoint| candidates::could_ever(endpoint, facts)) else {
             return Pinned::Free;
         };
-        let is_tried = || endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
+        let is_tried = endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
         match endpoint.is_open(now) && candidates::fits(endpoint, facts) {
             true => Pinned::To(id),
             false if !hard => Pinned::Free,
-            false if is_tried() || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
+            false if is_tried || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
             false => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
         }
     }
