@@ -120,14 +120,33 @@ pub(crate) fn why_nobody(
     if staying().any(|endpoint| could(&endpoint) && facts.tried.contains(&endpoint.id)) {
         return Nobody::Ever(Reason::AllTried);
     }
-    let not_ready = Nobody::Ever(Reason::NoneReady { retry_after });
-    if staying().any(|endpoint| could(&endpoint) || !endpoint.knows_models()) || staying().next().is_none() {
-        return not_ready;
+    // Whether anybody has the model or speaks the path is no question of who is in service just now.
+    let named = || shown(pool, table, facts);
+    if named().any(|endpoint| could(&endpoint) || !endpoint.knows_models()) || named().next().is_none() {
+        return Nobody::Ever(Reason::NoneReady { retry_after });
     }
-    if staying().any(|endpoint| endpoint.can_serve(model)) {
+    if named().any(|endpoint| endpoint.can_serve(model)) {
         return Nobody::Ever(Reason::Unsupported);
     }
     Nobody::Ever(Reason::UnknownModel)
+}
+
+/// The endpoints of the route's subset.
+fn shown<'a>(
+    pool: &'a [EndpointId],
+    table: &'a Endpoints,
+    facts: &'a RequestFacts,
+) -> impl Iterator<Item = &'a Endpoint> {
+    let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
+    shown.filter(|endpoint| !endpoint.leaving)
+}
+
+/// True if the endpoint is one that could serve the request, or might for all that is known, whatever its state.
+pub(crate) fn could_ever(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
+    let knows = endpoint.knows_models();
+    facts.admits(endpoint.id)
+        && endpoint.speaks.contains(facts.path_class)
+        && (!knows || endpoint.can_serve(facts.model.as_deref()))
 }
 
 /// The endpoints of the route's subset that nobody takes out of service.
@@ -136,8 +155,7 @@ fn staying<'a>(
     table: &'a Endpoints,
     facts: &'a RequestFacts,
 ) -> impl Iterator<Item = &'a Endpoint> {
-    let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
-    shown.filter(|endpoint| !endpoint.leaving && endpoint.state == State::Ready)
+    shown(pool, table, facts).filter(|endpoint| endpoint.state == State::Ready)
 }
 
 fn somebody_may_come(pool: &[EndpointId], table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {

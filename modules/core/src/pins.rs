@@ -6,13 +6,12 @@
 //! | has a slot | goes there | goes there |
 //! | is full, or in a back-off | waits for it | waits for it |
 //! | was not checked yet, is on trial, or its models are not known | the strategy decides | waits for it |
-//! | is down, ejected, in maintenance, gone, tried, cannot serve it | the strategy decides | refused |
-//! | is not known | the strategy decides | the strategy decides |
+//! | is down, ejected, in maintenance, or failed this request | the strategy decides | refused |
+//! | does not have the model, speaks no such path, is out of the route's subset | the strategy decides | the same |
+//! | is not known, or none of the pool's | the strategy decides | the same |
 //!
 //! An endpoint that drains or has weight 0 is no different from others here. A key whose endpoint never answered binds
 //! nobody hard: there is nothing to lose there.
-
-use std::time::Duration;
 
 use crate::affinity::Ties;
 use crate::candidates;
@@ -100,21 +99,21 @@ impl Pool {
     pub(crate) fn pinned(&self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Pinned {
         let Some((id, hard)) = facts.pin.and_then(|pin| self.memory.named(pin, now)) else { return Pinned::Free };
         let endpoint = table.get(id).filter(|_| self.endpoints.contains(&id));
-        if endpoint.is_some_and(|endpoint| endpoint.is_open(now) && candidates::fits(endpoint, facts)) {
-            return Pinned::To(id);
-        }
-        let is_tried = |endpoint: &Endpoint| endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
-        let may_open = |endpoint: &Endpoint| is_tried(endpoint) || candidates::may_open(endpoint, facts, now);
-        match endpoint {
-            _ if !hard => Pinned::Free,
-            Some(endpoint) if may_open(endpoint) => Pinned::To(id),
-            _ => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
+        let Some(endpoint) = endpoint.filter(|endpoint| candidates::could_ever(endpoint, facts)) else {
+            return Pinned::Free;
+        };
+        let is_tried = endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
+        match endpoint.is_open(now) && candidates::fits(endpoint, facts) {
+            true => Pinned::To(id),
+            false if !hard => Pinned::Free,
+            false if is_tried || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
+            false => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
         }
     }
 
     /// When it is worth coming again, in seconds.
-    fn back_in(&self, endpoint: Option<&Endpoint>, now: Time) -> u32 {
-        let ejected = endpoint.map_or(Duration::ZERO, |endpoint| endpoint.ejected_until - now);
+    fn back_in(&self, endpoint: &Endpoint, now: Time) -> u32 {
+        let ejected = endpoint.ejected_until - now;
         match ejected.is_zero() {
             true => self.retry_after(now),
             false => ejected.as_secs_f64().ceil().min(LONGEST_S) as u32,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{HealthLimits, Operated, Operation, Outcome, Pin, PinTo, PoolSpec, Reason, State, Submit};
-use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request};
+use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request_for};
 
 fn operate(bench: &mut Bench, name: &str, operation: Operation) -> usize {
     let id = bench.id(name);
@@ -96,6 +96,22 @@ fn drain_takes_only_what_is_bound_there_and_maint_nothing() {
         bench.finish(ticket, Outcome::Complete);
     }
     bench.assert_idle();
+}
+
+#[test]
+fn a_model_whose_endpoint_is_out_of_service_is_not_unknown() {
+    let endpoints = vec![endpoint("a", 1), EndpointSpec { weight: 0, ..endpoint("b", 1) }];
+    for state in [State::Drain, State::Maint] {
+        let mut bench = Bench::new(vec![pool("p", endpoints.clone())]);
+        bench.lists("a", &["m"]);
+        bench.lists("b", &["n"]);
+        bench.state("a", state);
+        for (model, expected) in [("m", true), ("n", true), ("o", false)] {
+            let reason = bench.refused(request_for(1, model));
+            assert_eq!(matches!(reason, Reason::NoneReady { .. }), expected, "{state:?}, {model}: {reason:?}");
+            assert_eq!(reason == Reason::UnknownModel, !expected);
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{
     AffinityLimits, EndpointId, HealthLimits, Outcome, Pin, PinTo, PoolId, PoolSpec, Reason, RequestFacts, State,
 };
-use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request};
+use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request_for};
 
 const TTL: Duration = Duration::from_secs(600);
 
@@ -244,6 +244,26 @@ fn a_slot_that_frees_while_its_endpoint_drains_goes_to_who_is_bound_there() {
     assert_eq!((waiter, grant.endpoint), (bound, a), "the one before it may not go there");
     let (waiter, _) = Bench::only_grant(bench.finish(other.ticket, Outcome::Complete));
     assert_eq!(waiter, free);
+}
+
+#[test]
+fn a_pin_to_whom_the_request_cannot_concern_is_none() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 2)])]);
+    let a = bench.id("a");
+    bench.lists("a", &["here"]);
+    bench.lists("b", &["there"]);
+    let mut facts = request_for(1, "there");
+    facts.pin = Some(Pin { to: PinTo::Endpoint(a), hard: true });
+    assert_eq!(bench.grant(facts.clone()).endpoint, bench.id("b"), "a does not have that model");
+    facts.model = Some("nowhere".into());
+    assert_eq!(bench.refused(facts.clone()), Reason::UnknownModel);
+    facts.model = Some("here".into());
+    bench.state("a", State::Maint);
+    assert!(matches!(bench.refused(facts.clone()), Reason::PinnedAway { .. }), "a has this one, and is away");
+
+    bench.apply(vec![pool("p", vec![endpoint("b", 2)])]);
+    facts.model = Some("there".into());
+    assert_eq!(bench.grant(facts).endpoint, bench.id("b"), "a is none of the pool's any more");
 }
 
 #[test]
