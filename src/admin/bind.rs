@@ -11,24 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminBind {
-    /// An address.
-    Tcp(SocketAddr),
-    /// A socket file.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for AdminBind {
-    /// As in the configuration.
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            AdminBind::Tcp(address) => address.fmt(out),
-            AdminBind::Unix(path) => write!(out, "unix:{}", path.display()),
-        }
-    }
-}
+pub use crate::config::AdminBind;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 128;

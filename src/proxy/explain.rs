@@ -146,11 +146,10 @@ fn tell(gateway: &Arc<Gateway>, ctx: &Ctx, dry: Dry, queued: usize, told: &mut E
         Decision::Wait => Verdict::Wait { queued: queued as u64 },
         Decision::Reject(reason) => refused_by_fleet(gateway, ctx, reason),
     };
-    if let Some(pin) = &ctx.facts.pin
-        && let PinTo::Endpoint(id) = pin.to
-    {
-        told.pinned_to = Some(name(id));
-    }
+    told.pinned_to = ctx.facts.pin.zip(ctx.target()).and_then(|(pin, target)| match pin.to {
+        PinTo::Endpoint(id) => Some(name(id)),
+        to => gateway.herd.read(|fleet| fleet.pinned(target.pool, to)).map(name),
+    });
     let summary = dry.explanation.summary;
     told.summary = (!summary.is_empty()).then_some(summary);
     told.candidates = dry.explanation.candidates.into_iter().map(priced).collect();
