@@ -15,7 +15,7 @@
 
 use crate::affinity::Ties;
 use crate::candidates;
-use crate::endpoint::{Endpoint, EndpointId, Endpoints};
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, State};
 use crate::facts::{Pin, PinTo, RequestFacts};
 use crate::fleet::Fleet;
 use crate::pool::{Choice, Pool, Verdict};
@@ -102,8 +102,9 @@ impl Pool {
         let Some(endpoint) = endpoint.filter(|endpoint| candidates::could_ever(endpoint, facts)) else {
             return Pinned::Free;
         };
-        let is_tried = endpoint.is_on_trial(now) && candidates::fits(endpoint, facts);
-        match endpoint.is_open(now) && candidates::fits(endpoint, facts) {
+        let fits = candidates::fits(endpoint, facts);
+        let is_tried = fits && endpoint.is_on_trial(now) && endpoint.state != State::Maint;
+        match endpoint.is_open(now) && fits {
             true => Pinned::To(id),
             false if !hard => Pinned::Free,
             false if is_tried || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
