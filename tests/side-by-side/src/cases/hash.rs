@@ -37,7 +37,7 @@ pub async fn shares(world: &World) -> anyhow::Result<Vec<Finding>> {
     let owners = world.both(&mapped, async |stage| stage.owners(&asks, CONNECTIONS).await).await?;
     // points of the ring: 16 per weight, so the same ratio in larger numbers is a finer one
     let ring = setup(&[50, 100, 250], "consistent wt6 avalanche");
-    let fewer = Arc::new(asks[..20_000].to_vec());
+    let fewer = Arc::new(asks[..keys * 2 / 5].to_vec());
     let on_ring = world.one(Side::HAProxy, &ring, async |stage| stage.owners(&fewer, CONNECTIONS).await).await?;
     let counts = [tally(&owners[0], 3), tally(&owners[1], 3), tally(&on_ring, 3)];
     let off = counts.each_ref().map(|counts| worst_share(counts, &weights));

@@ -58,7 +58,7 @@ pub async fn run(world: &World) -> anyhow::Result<Vec<Finding>> {
         .seen(told(0, &shown), told(1, &shown))
         .holds([true, unlike.is_empty()]);
     let otherwise: Vec<_> = OTHERWISE.iter().collect();
-    let other = Finding::of("statistics, counted otherwise", setup.words(), "none")
+    let other = Finding::of("statistics, counted otherwise", setup.words(), "no bound")
         .seen(told(0, &otherwise), told(1, &otherwise))
         .holds([true, true])
         .differing(
