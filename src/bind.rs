@@ -116,7 +116,7 @@ fn pool_spec(pool: &PoolPlan) -> PoolSpec {
         backup_one: pool.backup_one,
         panic: pool.panic,
         retry: RetryLimits { budget: pool.retry.budget, at_least: pool.retry.at_least },
-        affinity: AffinityLimits::default(),
+        affinity: AffinityLimits::default(), // a route's `entries` is bounded by its number of keys
         strategies: Vec::new(),
     }
 }

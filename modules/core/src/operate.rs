@@ -60,5 +60,6 @@ fn returns(endpoint: &mut Endpoint, record: &mut Record, now: Time) {
         endpoint.figures.health_since = now;
     }
     record.streaks.doubt();
+    endpoint.ejected_until = endpoint.ejected_until.min(now); // the operator's word: it is tried now
     endpoint.begin_ramp(now);
 }

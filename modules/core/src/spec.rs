@@ -158,6 +158,10 @@ pub struct PoolView<'a> {
     pub queued: usize,
     /// Bytes of body that they hold.
     pub queued_bytes: u64,
+    /// When the one that waits longest began to.
+    pub oldest_since: Option<Time>,
+    /// Requests answered per second, as measured; `None` while nothing was.
+    pub drains_per_s: Option<f64>,
     /// Requests that hold a slot.
     pub live: usize,
     /// The most requests that ever waited at once.
