@@ -13,11 +13,10 @@ use super::{Gateway, local, reply, shim};
 use crate::dialect::errors::{self, ErrorKind};
 
 /// Says whether the request is tried on another endpoint, and if so ends the attempt. Never after the first response
-/// byte, and never for a request that is bound to its endpoint. If not, the attempt still holds its slot.
+/// byte, and never for a request that is bound to an endpoint. If not, the attempt still holds its slot.
 pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
-    let bound = ctx.facts.pin.is_some_and(|pin| pin.hard);
     let most = gateway.retries(ctx);
-    let may = !has_answer(session) && !bound && outcome != Outcome::ClientGone;
+    let may = !has_answer(session) && outcome != Outcome::ClientGone; // the fleet knows who is bound to its endpoint
     let Some(slot) = ctx.slot.take_if(|slot| may && slot.may_retry(most)) else { return false };
     ctx.outcome = Some(outcome);
     let endpoint = slot.grant().endpoint;
