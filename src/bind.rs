@@ -29,13 +29,7 @@ pub struct Counters<'a> {
 }
 
 /// Brings `plan` into the fleet and makes the snapshot of it. `old` lends its addresses.
-pub fn bind(
-    herd: &Arc<Herd>,
-    plan: Plan,
-    roots: AllRoots,
-    old: Option<&Snapshot>,
-    counters: Counters<'_>,
-) -> Snapshot {
+pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot>, counters: Counters<'_>) -> Snapshot {
     let (specs, places) = pool_specs(&plan);
     let applied = herd.change(|fleet, now| {
         let mut applied = fleet.apply(now, specs);

@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::endpoint::State;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bind::{Counters, bind};
@@ -34,12 +33,8 @@ pub fn start_watches(gateway: &Gateway) {
         }
     }
     gateway.watches.become_these(&gateway.herd, wanted);
-    let in_maintenance: Vec<_> = gateway.herd.read(|fleet| {
-        let resting = fleet.endpoints().iter().filter(|endpoint| endpoint.state == State::Maint);
-        resting.map(|endpoint| endpoint.id).collect()
-    });
-    for id in in_maintenance {
-        gateway.watches.rest(id, true);
+    for id in snapshot.upstreams.keys() {
+        gateway.watches.follow(&gateway.herd, *id); // a watch that was started anew is awake
     }
 }
 
@@ -202,8 +197,6 @@ impl fmt::Display for Refused {
 pub fn reload(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let applied = read_and_apply(gateway, expected);
     if !matches!(applied, Err(Refused::Stale(_))) {
-        let error = applied.as_ref().err().map(ToString::to_string);
-        gateway.history.lock().reloaded(error.as_deref());
         let ok = applied.is_ok();
         gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
         gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
@@ -222,6 +215,15 @@ pub fn reload(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refu
 
 fn read_and_apply(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let _one_at_a_time = gateway.reloading.lock();
+    let applied = read_and_apply_alone(gateway, expected);
+    if !matches!(applied, Err(Refused::Stale(_))) {
+        let error = applied.as_ref().err().map(ToString::to_string);
+        gateway.history.lock().reloaded(error.as_deref());
+    }
+    applied
+}
+
+fn read_and_apply_alone(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let in_force = gateway.snapshot.load().generation;
     if expected.is_some_and(|expected| expected != in_force) {
         return Err(Refused::Stale(in_force));

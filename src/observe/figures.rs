@@ -40,7 +40,11 @@ impl FigureSeries {
                 "event",
             )?,
             responses: register("arriero_endpoint_responses_total", "Answers of an endpoint.", "code")?,
-            bytes: register("arriero_endpoint_bytes_total", "Bytes of body to (in) and from (out) an endpoint.", "direction")?,
+            bytes: register(
+                "arriero_endpoint_bytes_total",
+                "Bytes of body to (in) and from (out) an endpoint.",
+                "direction",
+            )?,
         })
     }
 

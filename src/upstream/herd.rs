@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arriero_core::{
-    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
+    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage,
+    WaiterId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -55,7 +56,12 @@ impl Herd {
     /// An empty fleet; `seed` feeds the strategies' generators.
     pub fn new(seed: u64) -> Arc<Herd> {
         let inner = Inner { fleet: Fleet::new(seed), ticks_at: Time::ZERO, waiting: HashMap::new() };
-        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), nearer: Notify::new(), cuts: Mutex::default() })
+        Arc::new(Herd {
+            start: Instant::now(),
+            inner: Mutex::new(inner),
+            nearer: Notify::new(),
+            cuts: Mutex::default(),
+        })
     }
 
     /// Now, on the fleet's clock.

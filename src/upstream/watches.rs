@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::endpoint::State;
 use arriero_core::{EndpointId, Inventory, Verdicts};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -79,11 +80,13 @@ impl Watches {
         }
     }
 
-    /// The endpoint is in maintenance: its engine is not asked until it is over. To be said again after
-    /// [`Watches::become_these`]: a watch that was started anew is awake.
-    pub fn rest(&self, id: EndpointId, on: bool) {
-        if let Some(watch) = self.running.lock().get(&id) {
-            watch.steer.rest(on);
+    /// Lets the watch rest while its endpoint is in maintenance, and wakes it when that is over. What the fleet says is read
+    /// under the lock, so that of two orders the last one counts.
+    pub fn follow(&self, herd: &Herd, id: EndpointId) {
+        let running = self.running.lock();
+        let rests = herd.read(|fleet| fleet.endpoints().get(id).is_some_and(|endpoint| endpoint.state == State::Maint));
+        if let Some(watch) = running.get(&id) {
+            watch.steer.rest(rests);
         }
     }
 

@@ -7,7 +7,9 @@ use arriero_core::endpoint::State;
 use arriero_core::{EndpointId, Operation};
 use serde_json::Value;
 
-use crate::admin::control::{CapWord, Changed, ControlError, EndpointChange, Expected, Finding, State as StateWord, WeightWord};
+use crate::admin::control::{
+    CapWord, Changed, ControlError, EndpointChange, Expected, Finding, State as StateWord, WeightWord,
+};
 use crate::config::{self, Plan};
 use crate::proxy::Gateway;
 use crate::reload::{self, Refused};
@@ -37,9 +39,7 @@ pub(super) fn endpoint(gateway: &Arc<Gateway>, name: &str, change: &EndpointChan
         let resolutions = orders.iter().flat_map(|order| fleet.operate(now, id, *order)).collect();
         ((), resolutions)
     });
-    if let Some(state) = change.state {
-        gateway.watches.rest(id, state == StateWord::Maint);
-    }
+    gateway.watches.follow(&gateway.herd, id);
     Ok(())
 }
 
@@ -91,17 +91,16 @@ pub(super) fn balance(
     expected: Expected,
 ) -> Result<Changed, ControlError> {
     let reloader = gateway.reloader.get().ok_or_else(|| ControlError::Conflict("the process is starting".into()))?;
-    let changed = edit(gateway, expected, |plan| {
+    edit(gateway, expected, |plan| {
         let names: Vec<String> = plan.routes.iter().map(|route| route.name.to_string()).collect();
         let Some(found) = plan.routes.iter_mut().find(|known| *known.name == *route) else {
             return Err(ControlError::not_found("route", route, names.iter().map(String::as_str)));
         };
         found.balance = config::check_balance(&reloader.modules, &balance)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
+        gateway.history.lock().rebalanced.insert(route.to_owned());
         Ok(())
-    })?;
-    gateway.history.lock().rebalanced.push(route.to_owned());
-    Ok(changed)
+    })
 }
 
 fn edit(

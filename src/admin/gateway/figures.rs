@@ -34,7 +34,8 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
                     continue;
                 };
                 let checked = plan.health.is_some();
-                of_pool.push(StatRow { pxname: name.clone(), ..of_endpoint(endpoint, &upstream.figures, checked, now) });
+                of_pool
+                    .push(StatRow { pxname: name.clone(), ..of_endpoint(endpoint, &upstream.figures, checked, now) });
             }
             let mut sum = sum(&of_pool);
             if let Some(view) = fleet.pool_view(binding.id) {

@@ -40,9 +40,9 @@ pub(super) fn clear(gateway: &Arc<Gateway>, query: &AffinityQuery) -> Result<Cle
     let snapshot = gateway.snapshot.load_full();
     let key = query.key_hash()?;
     let pools = pools(&snapshot, query)?;
-    let cleared = gateway.herd.change(|fleet, _| {
-        (pools.iter().map(|(_, pool)| fleet.clear_affinity(*pool, key)).sum(), Vec::new())
-    });
+    let cleared = gateway
+        .herd
+        .change(|fleet, _| (pools.iter().map(|(_, pool)| fleet.clear_affinity(*pool, key)).sum(), Vec::new()));
     Ok(Cleared { cleared })
 }
 
