@@ -3,6 +3,7 @@
 //! What can fail (reading, parsing, checking) fails before anything changes. Applying itself cannot fail: the fleet
 //! takes pools and strategies by identity under one lock, then one pointer is swapped.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +133,8 @@ fn apply(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
     let counters = Counters { metrics: &gateway.metrics, figures: &gateway.figures };
     let fresh = bind(&gateway.herd, plan, roots, Some(&old), counters);
     let generation = fresh.generation;
+    let named: HashSet<_> = fresh.upstreams.values().map(|upstream| upstream.name.clone()).collect();
+    gateway.figures.keep(&gateway.metrics.figures, |name| named.contains(name));
     gateway.snapshot.store(Arc::new(fresh));
     start_watches(gateway);
     gateway.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -184,7 +187,10 @@ impl fmt::Display for Refused {
         match self {
             Refused::Stale(found) => write!(out, "generation {found} is in force"),
             Refused::NoFile(words) | Refused::Failed(words) => out.write_str(words),
-            Refused::Broken(findings) => out.write_str(&config::render(findings)),
+            Refused::Broken(findings) => {
+                let findings: Vec<Diagnostic> = findings.iter().map(Diagnostic::without_source).collect();
+                out.write_str(&config::render(&findings))
+            }
         }
     }
 }
@@ -245,6 +251,8 @@ pub async fn on_hangup(gateway: Arc<Gateway>) {
         Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
     };
     while hangups.recv().await.is_some() {
-        let _ = reload(&gateway, None); // its outcome is in the log and the metrics
+        let gateway = gateway.clone();
+        // off the threads that serve; its outcome is in the log and the metrics
+        let _ = tokio::task::spawn_blocking(move || reload(&gateway, None).is_ok()).await;
     }
 }

@@ -46,6 +46,9 @@ pub enum ControlError {
         /// Each mistake with its place.
         findings: Vec<Finding>,
     },
+    /// It is not allowed here: 403.
+    #[error("{0}")]
+    Forbidden(String),
     /// It makes sense, but not now: the name is taken, a pool would be empty, there is no file to read: 409.
     #[error("{0}")]
     Conflict(String),

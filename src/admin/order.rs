@@ -12,6 +12,8 @@ use super::report::State;
 
 /// The highest weight.
 pub const WEIGHT_MOST: u32 = 256;
+/// The most rows of an answer.
+const ROWS_MOST: usize = 10_000;
 /// The highest cap.
 pub const CAP_MOST: u32 = 1_000_000;
 
@@ -155,7 +157,7 @@ pub struct AffinityQuery {
 impl AffinityQuery {
     /// How many rows to show.
     pub fn rows(&self) -> usize {
-        self.limit.unwrap_or(1000)
+        self.limit.unwrap_or(1000).min(ROWS_MOST)
     }
 
     /// The key's hash.

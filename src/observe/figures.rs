@@ -15,6 +15,12 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 /// Requests that an average looks back on.
 const WINDOW: u64 = 1024;
 
+/// Values of the label `event`.
+const EVENTS: [&str; 7] =
+    ["started", "connect_error", "response_error", "retried", "redispatched", "client_abort", "server_abort"];
+/// Values of the label `code`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// The series of all endpoints: one counter per endpoint and kind.
 pub struct FigureSeries {
     counts: IntCounterVec,
@@ -48,6 +54,18 @@ impl FigureSeries {
         })
     }
 
+    fn forget(&self, endpoint: &str) {
+        for event in EVENTS {
+            let _ = self.counts.remove_label_values(&[endpoint, event]); // it may never have been there
+        }
+        for class in CLASSES {
+            let _ = self.responses.remove_label_values(&[endpoint, class]);
+        }
+        for direction in ["in", "out"] {
+            let _ = self.bytes.remove_label_values(&[endpoint, direction]);
+        }
+    }
+
     fn figures(&self, endpoint: &str) -> Figures {
         let count = |event: &str| self.counts.with_label_values(&[endpoint, event]);
         let code = |class: &str| self.responses.with_label_values(&[endpoint, class]);
@@ -60,7 +78,7 @@ impl FigureSeries {
             redispatches: count("redispatched"),
             client_aborts: count("client_abort"),
             server_aborts: count("server_abort"),
-            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(code),
+            responses: CLASSES.map(code),
             bytes_in: bytes("in"),
             bytes_out: bytes("out"),
             ..Figures::default()
@@ -192,6 +210,17 @@ impl AllFigures {
     pub fn endpoint(&self, series: &FigureSeries, name: &Arc<str>) -> Arc<Figures> {
         let mut known = self.endpoints.lock();
         known.entry(name.clone()).or_insert_with(|| Arc::new(series.figures(name))).clone()
+    }
+
+    /// Forgets endpoints that no configuration names any more; whoever still runs there counts on unseen.
+    pub fn keep(&self, series: &FigureSeries, is_named: impl Fn(&str) -> bool) {
+        self.endpoints.lock().retain(|name, _| {
+            let stays = is_named(name);
+            if !stays {
+                series.forget(name);
+            }
+            stays
+        });
     }
 
     /// A route's.

@@ -7,12 +7,16 @@ use prometheus::{
     Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use parking_lot::Mutex;
+
 use super::endpoint_gauges::EndpointGauges;
 use super::figures::FigureSeries;
 
 /// Every metric, registered once.
 pub struct Metrics {
     registry: Registry,
+    /// Held while gauges are read anew.
+    pub rendering: Mutex<()>,
     /// What operators count per endpoint.
     pub figures: FigureSeries,
     /// How endpoints stand.
@@ -88,6 +92,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(reload_ok.clone()))?;
         Ok(Metrics {
+            rendering: Mutex::new(()),
             figures: FigureSeries::new(&registry)?,
             of_endpoints: EndpointGauges::new(&registry)?,
             requests: counter(

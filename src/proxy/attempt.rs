@@ -48,6 +48,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
         return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
     };
+    slot.begin(&upstream.figures);
     let Some(address) = upstream.address.get() else {
         let name = upstream.name.clone();
         ctx.slot = Some(slot);
@@ -63,7 +64,6 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         error.set_retry(retry);
         return Err(error.into_up());
     };
-    slot.begin(&upstream.figures);
     set_body(ctx, &slot);
     let timers = upstream.timers;
     let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::endpoint::Health;
 use arriero_core::{
     EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage,
     WaiterId,
@@ -128,7 +129,12 @@ impl Herd {
 
     /// Tells when the endpoint turns down.
     pub fn cuts(&self, endpoint: EndpointId) -> Cuts {
-        self.cuts.lock().entry(endpoint).or_insert_with(|| watch::channel(0).0).subscribe()
+        let mut cuts = self.cuts.lock().entry(endpoint).or_insert_with(|| watch::channel(0).0).subscribe();
+        // it may have turned down since the slot was granted
+        if self.read(|fleet| fleet.endpoints().get(endpoint).is_none_or(|endpoint| endpoint.health == Health::Down)) {
+            cuts.mark_changed();
+        }
+        cuts
     }
 
     /// Ends what runs at these endpoints, where it wants to be ended.
