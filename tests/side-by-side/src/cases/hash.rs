@@ -48,7 +48,7 @@ pub async fn shares(world: &World) -> anyhow::Result<Vec<Finding>> {
     let exact = Finding::of("hash shares, HAProxy's map", mapped.words(), &bound)
         .seen(told(0), told(1))
         .holds([off[0] <= within, off[1] <= within]);
-    let ring = Finding::of("hash shares, HAProxy's ring", ring.words(), &format!("ours: {bound}"))
+    let ring = Finding::of("hash shares, HAProxy's ring", ring.words(), &format!("ours: {bound} (HAProxy: {} keys)", fewer.len()))
         .seen(told(2), told(1))
         .holds([true, off[1] <= within])
         .differing(
