@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::ask::{Ask, Wish};
-use crate::book::Away;
+use crate::book::{Away, TRANSIT, now};
 use crate::fleet::Member;
 use crate::judge::Ending;
 
@@ -85,7 +85,8 @@ impl Accounts {
                 wrong.push(format!("request {number} has two lines in the access log"));
             }
         }
-        let complete: Vec<u64> = self.told.keys().filter(|number| self.lines.contains_key(number)).copied().collect();
+        let ripe = |told: &&Told| told.ended + TRANSIT < now() && self.lines.contains_key(&told.ask.number);
+        let complete: Vec<u64> = self.told.values().filter(ripe).map(|told| told.ask.number).collect();
         for number in complete {
             if let (Some(told), Some(line)) = (self.told.remove(&number), self.lines.remove(&number)) {
                 if let (Ending::Error(status), false) = (&told.ending, matches!(told.ask.wish, Wish::Error(_))) {

@@ -18,7 +18,7 @@ pub const OVERLAP: u64 = SECOND;
 /// An excused answer's request was sent at most this long ago.
 const MEMORY: u64 = 180 * SECOND;
 /// A slot may be taken in the proxy's count somewhat before and after it is in ours.
-const TRANSIT: u64 = SECOND / 2;
+pub const TRANSIT: u64 = SECOND / 2;
 
 /// Microseconds since the run began.
 pub fn now() -> u64 {
@@ -188,13 +188,13 @@ impl Book {
         page.shut = shut.then(|| page.shut.unwrap_or_else(now));
     }
 
-    /// True if between these moments it was well, in its pool, ready, and never more than half full.
+    /// True if between these moments it was well, in its pool, ready, and never more than half full. Ask [`TRANSIT`] later.
     pub fn had_room(&self, from: u64, to: u64) -> bool {
         let page = self.page.lock();
         let away = page.away.iter().any(|(why, span)| span.meets(from.saturating_sub(why.aftermath()), to));
-        let early = from.saturating_sub(TRANSIT);
-        let crowded = page.crowded.iter().any(|span| span.meets(early, to));
-        !away && !crowded && page.crowded_since.is_none()
+        let (early, late) = (from.saturating_sub(TRANSIT), to + TRANSIT);
+        let crowded = page.crowded.iter().any(|span| span.meets(early, late));
+        !away && !crowded && page.crowded_since.is_none_or(|since| since > late)
     }
 
     /// True if something was wrong with it between these moments; `only` = this.

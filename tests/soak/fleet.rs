@@ -143,7 +143,7 @@ impl Variant {
         let herd = members.iter().filter(|member| !["f", "g"].contains(&member.name));
         let herd: String = herd.filter(|member| self.with_e || member.name != "e").map(endpoint).collect();
         let narrow: String = members.iter().filter(|member| member.name == "f").map(endpoint).collect();
-        let (queue, engine) = if self.strict { ("4s", "2s") } else { ("60s", "60s") };
+        let (queue, engine) = if self.strict { ("6s", "3s") } else { ("60s", "60s") };
         let mut common = format!(
             "    health: {{ every: 250ms, rise: 1, fall: 2, timeout: 2s }}\n    \
              timeouts: {{ connect: 1s, first_byte: {engine}, between_chunks: {engine} }}\n"

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::accounts::{Accounts, Told};
 use crate::ask::{Ask, Wish, draw};
-use crate::book::{Away, Book, OVERLAP, now};
+use crate::book::{Away, Book, OVERLAP, TRANSIT, now};
 use crate::fleet::{self, Member};
 use crate::judge::Ending;
 
@@ -58,12 +58,16 @@ async fn what_comes_to_an_engine_that_is_out_is_noticed() {
 }
 
 /// What the accounts make of one request.
-fn verdict(members: &[Member], ask: Ask, ending: Ending, line: &Value) -> (Vec<String>, Vec<&'static str>) {
+async fn verdict(members: &[Member], ask: Ask, ending: Ending, line: &Value) -> (Vec<String>, Vec<&'static str>) {
     let dir = tempfile::tempdir().expect("a folder");
     let log = dir.path().join("log");
     std::fs::write(&log, format!("{line}\n")).expect("a file");
     let mut accounts = Accounts::new(log, true);
-    accounts.tell(Told { ask, ending, sent: now(), ended: now() });
+    let at = now();
+    accounts.tell(Told { ask, ending, sent: at, ended: at });
+    while now() < at + TRANSIT + 1000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut wrong = accounts.settle(members);
     wrong.extend(accounts.close().0);
     (wrong, accounts.reasons.into_keys().collect())
@@ -80,14 +84,14 @@ async fn an_error_is_lost_only_while_somebody_well_has_room() {
     let members = fleet::start().await;
     let ask = request(Wish::Plain);
     let line = json!({ "id": format!("soak-{}", ask.number), "status": 502, "endpoint": "d", "retries": 2 });
-    let (wrong, _) = verdict(&members, ask.clone(), Ending::Error(502), &line);
+    let (wrong, _) = verdict(&members, ask.clone(), Ending::Error(502), &line).await;
     assert_eq!(wrong.len(), 1, "all are well and idle");
     members.iter().for_each(|member| member.book.leaves(Away::Killed, None));
-    let (wrong, reasons) = verdict(&members, ask.clone(), Ending::Error(502), &line);
+    let (wrong, reasons) = verdict(&members, ask.clone(), Ending::Error(502), &line).await;
     assert_eq!((wrong.len(), reasons), (0, vec!["an error while nobody well had room"]));
-    let (wrong, _) = verdict(&members, ask.clone(), Ending::Error(503), &line);
+    let (wrong, _) = verdict(&members, ask.clone(), Ending::Error(503), &line).await;
     assert_eq!(wrong.len(), 1, "client and log tell different things");
-    let (wrong, _) = verdict(&members, ask, Ending::Error(502), &json!({ "id": "soak-0", "status": 502 }));
+    let (wrong, _) = verdict(&members, ask, Ending::Error(502), &json!({ "id": "soak-0", "status": 502 })).await;
     assert_eq!(wrong.len(), 2, "a request without a line, and a line without a request");
 }
 
@@ -96,7 +100,7 @@ async fn a_broken_stream_is_lost_if_its_engine_was_well() {
     let members = fleet::start().await;
     let ask = request(Wish::Stream);
     let line = json!({ "id": format!("soak-{}", ask.number), "status": 200, "endpoint": "d", "retries": 0 });
-    assert_eq!(verdict(&members, ask.clone(), Ending::ErrorEvent, &line).0.len(), 1);
+    assert_eq!(verdict(&members, ask.clone(), Ending::ErrorEvent, &line).await.0.len(), 1);
     members.iter().filter(|member| member.name == "d").for_each(|member| member.book.leaves(Away::Fault, None));
-    assert_eq!(verdict(&members, ask, Ending::ErrorEvent, &line).0.len(), 0);
+    assert_eq!(verdict(&members, ask, Ending::ErrorEvent, &line).await.0.len(), 0);
 }
