@@ -165,7 +165,7 @@ impl Fleet {
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
         (pool.limits, pool.retry) = (spec.queue, spec.retry);
         pool.tiers = Tiers { backup_one: spec.backup_one, panic: spec.panic };
-        (pool.memory.limits, pool.memory.widest) = (spec.affinity, 0);
+        pool.memory.limits = spec.affinity;
         if !left.is_empty() || !changes.moved.is_empty() {
             let (stay, moved) = (&pool.endpoints, &changes.moved);
             pool.memory.retain(|id| stay.contains(&id) && !moved.contains(&id));

@@ -124,7 +124,7 @@ fn pins_are_not_its_business<M: Module>() {
         let place = stage.order[number as usize % stage.order.len()];
         let to = match number % 3 {
             0 => PinTo::Endpoint(place),
-            1 => PinTo::Key { key: number, ttl: Duration::from_secs(60), entries: 10 },
+            1 => PinTo::Key { key: number, ttl: Duration::from_secs(60) },
             _ => PinTo::Id(number),
         };
         let bound = RequestFacts { pin: Some(Pin { to, hard: number % 2 == 0 }), ..free.clone() };

@@ -133,7 +133,7 @@ pub enum Health {
     Starting,
     /// Takes work.
     Up,
-    /// Failed its checks or its requests.
+    /// Failed its checks.
     Down,
 }
 

@@ -26,7 +26,7 @@ impl Default for QueueLimits {
 pub struct HealthLimits {
     /// Good checks in a row that bring a down endpoint back; at least 1.
     pub rise: u32,
-    /// Bad checks, or failed requests, in a row that take it out; at least 1.
+    /// Bad checks in a row that take it out; at least 1.
     pub fall: u32,
     /// How long failed checks leave an endpoint that never was up `Starting`: its model loads.
     pub grace: Duration,
@@ -92,7 +92,7 @@ impl Default for RetryLimits {
 /// The bounds of a pool's memory of who served whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AffinityLimits {
-    /// Keys at most, whatever the routes ask for.
+    /// Keys at most: what the widest of the routes over the pool asks for.
     pub keys: usize,
     /// Stateful ids at most.
     pub ids: usize,
@@ -101,8 +101,8 @@ pub struct AffinityLimits {
 }
 
 impl Default for AffinityLimits {
-    /// A million keys; 100 000 ids for 24 hours.
+    /// 100 000 keys; 100 000 ids for 24 hours.
     fn default() -> Self {
-        AffinityLimits { keys: 1_000_000, ids: 100_000, id_ttl: Duration::from_secs(24 * 3600) }
+        AffinityLimits { keys: 100_000, ids: 100_000, id_ttl: Duration::from_secs(24 * 3600) }
     }
 }

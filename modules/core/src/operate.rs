@@ -13,18 +13,21 @@ use crate::time::Time;
 const HEAVIEST: u32 = 256;
 
 impl Fleet {
-    /// The operator says something of an endpoint. An endpoint that is not there, or that leaves, changes nothing.
-    pub fn operate(&mut self, now: Time, endpoint: EndpointId, operation: Operation) -> Vec<Resolution> {
+    /// The operator says something of an endpoint, or several things that come into force at once: of two on the same
+    /// matter the later. An endpoint that is not there, or that leaves, changes nothing.
+    pub fn operate(&mut self, now: Time, endpoint: EndpointId, operations: &[Operation]) -> Vec<Resolution> {
         self.latest = now;
         let Ledger { table, records, .. } = &mut self.ledger;
         if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint))
             && !record.removed
         {
             let (weight, state) = (row.spec.weight, row.state);
-            match operation {
-                Operation::Weight(weight) => record.operated.weight = weight.map(|weight| weight.min(HEAVIEST)),
-                Operation::Cap(cap) => record.operated.cap = cap,
-                Operation::State(state) => record.operated.state = state,
+            for operation in operations {
+                match *operation {
+                    Operation::Weight(weight) => record.operated.weight = weight.map(|weight| weight.min(HEAVIEST)),
+                    Operation::Cap(cap) => record.operated.cap = cap,
+                    Operation::State(state) => record.operated.state = state,
+                }
             }
             compose(row, record);
             if state == State::Maint && row.state != State::Maint {

@@ -32,8 +32,6 @@ pub(crate) struct Memory {
     pub(crate) limits: AffinityLimits,
     keys: Ties,
     ids: Ties,
-    /// The most keys that any route asked for since the latest configuration.
-    pub(crate) widest: usize,
 }
 
 /// What a request's pin comes to now.
@@ -59,10 +57,7 @@ impl Memory {
     /// A request took a slot.
     pub(crate) fn granted(&mut self, pin: Pin, endpoint: EndpointId, now: Time) {
         match pin.to {
-            PinTo::Key { key, ttl, entries } => {
-                self.widest = self.widest.max(entries);
-                self.keys.note(key, endpoint, ttl, self.widest.min(self.limits.keys), now);
-            }
+            PinTo::Key { key, ttl } => self.keys.note(key, endpoint, ttl, self.limits.keys, now),
             PinTo::Id(id) if self.ids.get(id, now).is_some_and(|tie| tie.endpoint == endpoint) => {
                 self.note_id(id, endpoint, now);
             }
@@ -181,6 +176,12 @@ impl Fleet {
                 })
             },
         )
+    }
+
+    /// How many entries these are, those included that are too old and not cleared away yet: at once, without a look
+    /// at them.
+    pub fn affinity_len(&self, pool: PoolId) -> usize {
+        self.pools.get(&pool).map_or(0, |pool| pool.memory.keys.len() + pool.memory.ids.len())
     }
 
     /// Forgets one key or id, or all of them: how many there were. Requests that waited for an endpoint because of

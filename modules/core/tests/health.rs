@@ -136,7 +136,7 @@ fn after_maintenance_one_failed_check_is_enough() {
     bench.probe("a", true);
     let a = bench.id("a");
     for state in [State::Maint, State::Ready] {
-        bench.fleet.operate(bench.now, a, Operation::State(state));
+        bench.fleet.operate(bench.now, a, &[Operation::State(state)]);
     }
     assert_eq!(bench.health("a"), Health::Up);
     bench.probe("a", false);
@@ -267,9 +267,9 @@ fn a_request_learns_why_nobody_takes_it() {
     let mut again = request_for(2, "m");
     again.tried.push(a);
     assert_eq!(bench.refused(again), Reason::AllTried);
-    bench.fleet.operate(bench.now, a, Operation::State(State::Drain));
+    bench.fleet.operate(bench.now, a, &[Operation::State(State::Drain)]);
     assert!(matches!(bench.refused(request_for(3, "m")), Reason::NoneReady { .. }));
-    bench.fleet.operate(bench.now, a, Operation::State(State::Ready));
+    bench.fleet.operate(bench.now, a, &[Operation::State(State::Ready)]);
     bench.grant(request_for(4, "m"));
 }
 
@@ -306,7 +306,7 @@ fn retries_are_bounded_by_number_budget_and_who_is_left() {
     }
     assert!(bench.fleet.may_retry(first.ticket, 2), "20 % of 24 are more than 3");
     let other = if first.endpoint == bench.id("a") { "b" } else { "a" };
-    bench.fleet.operate(bench.now, bench.id(other), Operation::State(State::Drain));
+    bench.fleet.operate(bench.now, bench.id(other), &[Operation::State(State::Drain)]);
     assert!(!bench.fleet.may_retry(first.ticket, 2), "nobody else is left");
     bench.finish(first.ticket, Outcome::Complete);
     assert!(!bench.fleet.may_retry(first.ticket, 2), "the attempt is over");

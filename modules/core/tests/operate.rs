@@ -14,7 +14,7 @@ use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request
 
 fn operate(bench: &mut Bench, name: &str, operation: Operation) -> usize {
     let id = bench.id(name);
-    bench.fleet.operate(bench.now, id, operation).len()
+    bench.fleet.operate(bench.now, id, &[operation]).len()
 }
 
 fn weight(bench: &Bench, name: &str) -> u32 {

@@ -140,7 +140,7 @@ impl Herd {
             }
             Step::Operate { endpoint, operation } => {
                 if let Some(id) = self.endpoint(endpoint) {
-                    let settled = self.fleet.operate(self.now, id, operation);
+                    let settled = self.fleet.operate(self.now, id, &[operation]);
                     self.settle(settled);
                 }
             }
@@ -189,7 +189,7 @@ impl Herd {
     fn pin_to(&self, number: u8) -> PinTo {
         let (kind, number) = (number % 3, number / 3 % 6);
         match kind {
-            0 => PinTo::Key { key: number.into(), ttl: Duration::from_secs(15), entries: 4 },
+            0 => PinTo::Key { key: number.into(), ttl: Duration::from_secs(15) },
             1 => PinTo::Id(number.into()),
             _ => PinTo::Endpoint(self.endpoint(number.into()).unwrap_or_default()),
         }

@@ -229,7 +229,7 @@ impl Bench {
     /// The operator says whether an endpoint takes work.
     pub fn state(&mut self, name: &str, state: State) -> Vec<Resolution> {
         let id = self.id(name);
-        self.fleet.operate(self.now, id, Operation::State(state))
+        self.fleet.operate(self.now, id, &[Operation::State(state)])
     }
 
     pub fn health(&self, name: &str) -> arriero_core::endpoint::Health {
