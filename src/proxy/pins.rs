@@ -42,9 +42,9 @@ pub(super) fn pin(
     let AffinityPlan { by, hard } = plan.affinity.as_ref()?;
     let to = match by {
         AffinityBy::Cookie { name, .. } => PinTo::Endpoint(named_by_cookie(head, ctx, name)?),
-        AffinityBy::Keys { by, ttl, entries } => {
+        AffinityBy::Keys { by, ttl, .. } => {
             let key = keys::hash_key(by, head, ctx, model)?;
-            let to = PinTo::Key { key, ttl: *ttl, entries: *entries };
+            let to = PinTo::Key { key, ttl: *ttl };
             if ctx.binding().is_some_and(|binding| binding.targets.len() > 1) {
                 let known = who_knows(gateway, ctx, to);
                 ctx.target = known.or_else(|| Some(ctx.binding()?.target_for(key))).unwrap_or(ctx.target);

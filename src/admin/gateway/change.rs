@@ -35,10 +35,7 @@ pub(super) fn endpoint(gateway: &Arc<Gateway>, name: &str, change: &EndpointChan
             StateWord::Maint => State::Maint,
         })
     }));
-    gateway.herd.change(|fleet, now| {
-        let resolutions = orders.iter().flat_map(|order| fleet.operate(now, id, *order)).collect();
-        ((), resolutions)
-    });
+    gateway.herd.change(|fleet, now| ((), fleet.operate(now, id, &orders)));
     gateway.watches.follow(&gateway.herd, id);
     Ok(())
 }
@@ -66,7 +63,8 @@ pub(super) fn add(
         };
         let fresh = config::check_endpoint(plan, pool, endpoint)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
-        let open = plan.admin.as_ref().is_some_and(|admin| admin.token.is_none() && matches!(admin.bind, AdminBind::Tcp(_)));
+        let open =
+            plan.admin.as_ref().is_some_and(|admin| admin.token.is_none() && matches!(admin.bind, AdminBind::Tcp(_)));
         if open && (fresh.api_key.is_some() || !fresh.headers.is_empty()) {
             let words = "whoever reaches this address could have a key sent to any host: an endpoint with a key or headers, its \
                          pool's defaults included, is added where `admin` has a `token_file` or binds `unix:PATH`";

@@ -121,8 +121,8 @@ fn sum(rows: &[StatRow]) -> StatRow {
     let add = |of: fn(&StatRow) -> Option<u64>| Some(rows.iter().filter_map(of).sum());
     let mean = |of: fn(&StatRow) -> Option<u64>| {
         let told = rows.iter().filter_map(|row| Some((of(row)?, row.stot?)));
-        let (weighed, attempts) =
-            told.fold((0u64, 0u64), |(sum, all), (mean, attempts)| (sum + mean.saturating_mul(attempts), all + attempts));
+        let (weighed, attempts) = told
+            .fold((0u64, 0u64), |(sum, all), (mean, attempts)| (sum + mean.saturating_mul(attempts), all + attempts));
         weighed.checked_div(attempts)
     };
     let serving: u64 = rows.iter().map(|row| row.act.unwrap_or(0) + row.bck.unwrap_or(0)).sum();
