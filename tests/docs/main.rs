@@ -4,7 +4,9 @@
 //!
 //! Files that a block names are put beside it. What is true of every YAML block also goes through the binary, in
 //! `tests/conf.rs`; here it is the library, which tells all findings.
-#![allow(clippy::expect_used, clippy::print_stderr, missing_docs)]
+#![allow(clippy::expect_used, clippy::print_stderr, missing_docs, unreachable_pub)]
+
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,164 +14,9 @@ use std::process::{Command, Stdio};
 
 use arriero::config::{Plan, Source, load, render};
 use arriero::registry::builtin;
+use words::{BALANCE, COLUMNS, LINES, SERVER, SOCKET};
 
 const PAGE: &str = "docs/coming-from-haproxy.md";
-
-/// HAProxy's `balance` keywords, those of its log mode too.
-const BALANCE: [&str; 13] = [
-    "roundrobin",
-    "static-rr",
-    "leastconn",
-    "first",
-    "random",
-    "source",
-    "uri",
-    "url_param",
-    "hdr",
-    "hash",
-    "rdp-cookie",
-    "log-hash",
-    "sticky",
-];
-
-/// Options of a `server` line that people use.
-const SERVER: [&str; 34] = [
-    "weight",
-    "maxconn",
-    "minconn",
-    "maxqueue",
-    "backup",
-    "slowstart",
-    "cookie",
-    "check",
-    "inter",
-    "fastinter",
-    "downinter",
-    "rise",
-    "fall",
-    "port",
-    "observe",
-    "error-limit",
-    "on-error",
-    "on-marked-down",
-    "on-marked-up",
-    "init-state",
-    "disabled",
-    "track",
-    "agent-check",
-    "ssl",
-    "verify",
-    "ca-file",
-    "sni",
-    "crt",
-    "alpn",
-    "resolvers",
-    "init-addr",
-    "server-template",
-    "send-proxy",
-    "source",
-];
-
-/// Lines of a `backend`, `frontend` or `defaults` section, and what each section of the page calls them.
-const LINES: [(&str, &[&str]); 4] = [
-    (
-        "## Proxy options",
-        &[
-            "option redispatch",
-            "retries",
-            "retry-on",
-            "option allbackups",
-            "option httpchk",
-            "http-check expect",
-            "option forwardfor",
-            "option abortonclose",
-            "http-reuse",
-            "fullconn",
-            "http-request set-priority-class",
-            "http-request set-priority-offset",
-            "maxconn",
-            "default_backend",
-            "option httplog",
-        ],
-    ),
-    (
-        "## Hashing",
-        &["hash-type consistent", "hash-type map-based", "hash-balance-factor", "hash-preserve-affinity", "hash-key"],
-    ),
-    ("## Persistence", &["cookie", "stick-table", "stick on", "option persist", "ignore-persist", "peers"]),
-    (
-        "## Timeouts",
-        &[
-            "timeout connect",
-            "timeout queue",
-            "timeout server",
-            "timeout client",
-            "timeout http-request",
-            "timeout http-keep-alive",
-            "timeout tunnel",
-            "timeout check",
-        ],
-    ),
-];
-
-/// Commands of the runtime socket.
-const SOCKET: [&str; 17] = [
-    "show stat",
-    "show info",
-    "show servers state",
-    "show sess",
-    "set server b/s weight",
-    "set server b/s state",
-    "set server b/s addr",
-    "set server b/s health",
-    "set maxconn server",
-    "disable server",
-    "enable server",
-    "add server",
-    "del server",
-    "show table",
-    "clear table",
-    "shutdown session",
-    "set ssl cert",
-];
-
-/// The columns of HAProxy's statistics that operators use, and ours.
-const COLUMNS: [&str; 34] = [
-    "qcur",
-    "qmax",
-    "scur",
-    "smax",
-    "slim",
-    "stot",
-    "bin",
-    "bout",
-    "econ",
-    "eresp",
-    "wretr",
-    "wredis",
-    "status",
-    "weight",
-    "act",
-    "bck",
-    "chkfail",
-    "chkdown",
-    "lastchg",
-    "lbtot",
-    "qtime",
-    "ctime",
-    "rtime",
-    "ttime",
-    "hrsp_1xx",
-    "hrsp_5xx",
-    "cli_abrt",
-    "srv_abrt",
-    "throttle",
-    "check_status",
-    "req_tot",
-    "ttft",
-    "tokens",
-    "pxname",
-];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
