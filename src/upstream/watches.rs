@@ -103,6 +103,7 @@ impl Watches {
     }
 
     fn start(&self, herd: &Arc<Herd>, id: EndpointId, spec: WatchSpec, address: Arc<Address>) -> Running {
+        self.heard.lock().entry(id).or_default();
         let (steer, steered) = engine::steer();
         let sink = Arc::new(ToFleet { herd: herd.clone(), heard: self.heard.clone(), id, name: spec.name.clone() });
         let place = Some(address.clone() as Arc<dyn engine::Place>);
@@ -139,7 +140,7 @@ impl engine::Sink for ToFleet {
         let summary = format!("{}{version}, {models}", description.kind);
         {
             let mut heard = self.heard.lock();
-            let heard = heard.entry(self.id).or_default();
+            let Some(heard) = heard.get_mut(&self.id) else { return }; // the endpoint is gone
             if heard.summary != summary {
                 log::info!("{}: {summary}", self.name);
             }
@@ -152,7 +153,7 @@ impl engine::Sink for ToFleet {
     fn probed(&self, ok: bool, why: &str) -> Verdicts {
         let changed = {
             let mut heard = self.heard.lock();
-            let heard = heard.entry(self.id).or_default();
+            let Some(heard) = heard.get_mut(&self.id) else { return Verdicts::Settled }; // the endpoint is gone
             let changed = heard.trouble != why;
             heard.trouble = why.to_owned();
             changed
@@ -169,7 +170,9 @@ impl engine::Sink for ToFleet {
     }
 
     fn sampled(&self, load: Load) {
-        self.heard.lock().entry(self.id).or_default().ps.clone_from(&load.ps);
+        if let Some(heard) = self.heard.lock().get_mut(&self.id) {
+            heard.ps.clone_from(&load.ps);
+        }
         let sample = load.into_sample(self.herd.now());
         self.herd.change(|fleet, now| ((), fleet.sample(now, self.id, sample)));
     }
