@@ -6,6 +6,7 @@
 //! | end | legitimate if |
 //! |---|---|
 //! | error for a request that deserves it | it is the error that is due |
+//! | 503 for a model that nobody has | somebody went or came back, just before or meanwhile: it might have the model |
 //! | error 500 | the endpoint of the log line answered with it |
 //! | 429, 502, 503, 504 | no endpoint that serves the request was well, in its pool, ready, and less than half full from the sending to the end; for strictly kept keys: its own was not |
 //! | broken off after the first byte, or garbage | something was wrong with the endpoint of the log line meanwhile |
@@ -150,6 +151,11 @@ fn tell(told: &Told, words: &str, line: &Value) -> String {
     )
 }
 
+/// True if the request may go to one endpoint only, which cannot be used.
+fn ties(line: &Value) -> bool {
+    line["reason"].as_str().is_some_and(|words| words.contains("holds this conversation"))
+}
+
 /// What explains the end; else what is wrong, in words.
 fn judge(told: &Told, line: &Value, members: &[Member]) -> Result<&'static str, String> {
     let Told { ask, ending, sent, ended } = told;
@@ -170,8 +176,11 @@ fn judge(told: &Told, line: &Value, members: &[Member]) -> Result<&'static str, 
         Ending::Error(status) if ask.wish == Wish::Error(*status) => Ok("an error that is due"),
         Ending::Error(500) if sick(Some(Away::Error500)) => Ok("an engine's own 500"),
         Ending::Error(503)
-            if ask.route == "hard" && line["reason"].as_str().is_some_and(|words| words.contains("holds this")) =>
+            if ask.wish == Wish::Error(404) && members.iter().any(|member| member.book.was_coming(*sent, *ended)) =>
         {
+            Ok("an unknown model while somebody's models are not known")
+        }
+        Ending::Error(502..=504) if ask.route == "hard" && (sick(None) || ties(line)) => {
             Ok("a strictly kept key, its endpoint away")
         }
         Ending::Error(status) if !PASSING.contains(status) => Err(format!("error {status} tells that it is for good")),

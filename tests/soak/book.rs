@@ -197,6 +197,13 @@ impl Book {
         !away && !crowded && page.crowded_since.is_none_or(|since| since > late)
     }
 
+    /// True if between these moments, or shortly before, it went or came back: its models may not be known.
+    pub fn was_coming(&self, from: u64, to: u64) -> bool {
+        let page = self.page.lock();
+        let meets = |why: Away, at: u64| Span { from: at, to: at }.meets(from.saturating_sub(why.aftermath()), to);
+        page.away.iter().any(|(why, span)| meets(*why, span.from) || meets(*why, span.to))
+    }
+
     /// True if something was wrong with it between these moments; `only` = this.
     pub fn was_sick(&self, from: u64, to: u64, only: Option<Away>) -> bool {
         let page = self.page.lock();

@@ -173,7 +173,8 @@ impl Soak {
                 (Ending::Lost(_), _) => false,
                 _ if mood == Mood::Storm => true,
                 (Ending::Error(429 | 503), _) if ask.route == "narrow" => true,
-                (Ending::Error(503), _) if ask.route == "hard" && mood == Mood::Reloads => true,
+                // An endpoint that comes or goes ties a strictly kept key, and may have a model that nobody else has.
+                (Ending::Error(503), wish) if mood == Mood::Reloads => ask.route == "hard" || wish == Wish::Error(404),
                 (Ending::Error(status), Wish::Error(wanted)) => *status == wanted,
                 (ending, _) => *ending == Ending::Whole,
             };
