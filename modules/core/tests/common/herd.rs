@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ResidentModel};
 use arriero_core::{
-    AffinityLimits, Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation, Outcome,
-    PathClasses, Pin, PinTo, PoolId, PoolSpec, QueueLimits, Reason, RequestFacts, Resolution, Sample, SlowStart, State,
-    StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
+    AffinityLimits, Applied, EjectionLimits, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation,
+    Outcome, PathClasses, Pin, PinTo, PoolId, PoolSpec, QueueLimits, Reason, RequestFacts, Resolution, Sample,
+    SlowStart, State, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
 };
 
 mod books;
@@ -317,6 +317,7 @@ impl Herd {
                 ],
                 backup_one: gentle,
                 panic: self.panic,
+                ejection: (!gentle || tag == 1).then(EjectionLimits::default),
                 affinity: AffinityLimits { keys: 4, ids: 5, ..AffinityLimits::default() },
                 ..PoolSpec::default()
             });
@@ -382,7 +383,10 @@ impl Herd {
         let desperate = !endpoint.works(self.now) && !endpoint.knows_models();
         let serves = endpoint.can_serve(waiting.facts.model.as_deref()) || desperate;
         assert!(serves, "granted to an endpoint without the model");
-        assert!(!pinned || endpoint.works(self.now) || self.panic, "bound to an endpoint that does not work");
+        assert!(
+            !pinned || endpoint.works(self.now) || endpoint.is_out(self.now) || self.panic,
+            "bound to an endpoint that does not work"
+        );
         self.granted += 1;
         self.pinned += u64::from(pinned);
         self.trace.push((waiting.facts.id.0, grant.ticket, grant.endpoint));
