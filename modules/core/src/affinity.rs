@@ -109,7 +109,7 @@ impl Ties {
         place.map(|place| self.remove(place)).is_some()
     }
 
-    /// Forgets all.
+    /// Forgets all: how many there were.
     pub(crate) fn clear(&mut self) -> usize {
         std::mem::take(self).len()
     }

@@ -121,7 +121,7 @@ impl Fleet {
                 changes.reweighted.insert(id);
             }
             endpoint.rename_models();
-            ejection::configure(endpoint, record, limits.ejection, moved);
+            ejection::configure(endpoint, record, limits.ejection, moved, now);
             record.streaks.configure(endpoint, limits.health);
             if endpoint.health == Health::Up && std::mem::take(&mut record.joins_slowly) {
                 endpoint.begin_ramp(now);
@@ -165,7 +165,7 @@ impl Fleet {
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
         (pool.limits, pool.retry) = (spec.queue, spec.retry);
         pool.tiers = Tiers { backup_one: spec.backup_one, panic: spec.panic };
-        pool.memory.limits = spec.affinity;
+        pool.memory.configure(spec.affinity);
         if !left.is_empty() || !changes.moved.is_empty() {
             let (stay, moved) = (&pool.endpoints, &changes.moved);
             pool.memory.retain(|id| stay.contains(&id) && !moved.contains(&id));

@@ -169,8 +169,7 @@ pub(crate) fn may_open(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> 
         return false;
     }
     let unknown = !endpoint.knows_models();
-    let is_held = endpoint.busy_until > now || endpoint.tried_alone_until(now).is_some();
-    let backs_off = endpoint.health == Health::Up && is_held;
+    let backs_off = endpoint.health == Health::Up && endpoint.rests(now);
     let starts = endpoint.health == Health::Starting;
     (unknown || endpoint.can_serve(facts.model.as_deref())) && (unknown || backs_off || starts)
 }

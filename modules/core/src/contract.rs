@@ -15,7 +15,7 @@ use crate::strategy::{Module, Pick};
 mod black_hole;
 mod returning;
 mod stage;
-pub use black_hole::{BlackHole, Illness, Toll};
+pub use black_hole::{BlackHole, Illness, Keeps, Toll};
 pub use stage::{Stage, endpoint, request};
 
 /// Requests of the memory check.
@@ -42,6 +42,7 @@ pub fn contract<M: Module>() {
     storms::<M>();
     repeatable::<M>();
     fed_black_hole::<M>();
+    kept_black_hole::<M>();
     bounded_memory::<M>();
 }
 
@@ -250,6 +251,20 @@ fn fed_black_hole<M: Module>() {
             assert!(toll.share() < MOST_WASTED, "{}: feeds an endpoint that {illness:?}: {toll:?}", M::NAME);
             let is_back = illness != Illness::Recovers || toll.late_answers > 0;
             assert!(is_back, "{}: leaves an endpoint alone that is well again: {toll:?}", M::NAME);
+            requests += toll.requests;
+            lost += toll.lost;
+        }
+    }
+    assert!(f64::from(lost) < 0.001 * f64::from(requests), "{}: lost {lost} of {requests} requests", M::NAME);
+}
+
+/// Clients that keep to the endpoint are served elsewhere while it is ill.
+fn kept_black_hole<M: Module>() {
+    let (mut requests, mut lost) = (0, 0);
+    for illness in [Illness::FailsFast, Illness::SaysBusy, Illness::Hangs, Illness::Recovers] {
+        for keeps in [Keeps::ByKey, Keeps::ByName] {
+            let toll = BlackHole::kept(illness, 1, keeps).play::<M>();
+            assert!(toll.share() < MOST_WASTED, "{}: kept at an endpoint that {illness:?}: {toll:?}", M::NAME);
             requests += toll.requests;
             lost += toll.lost;
         }

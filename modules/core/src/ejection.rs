@@ -60,8 +60,8 @@ struct Bucket {
 pub(crate) struct Observed {
     failures: u32,
     buckets: [Bucket; BUCKETS],
-    /// When the latest ejection began: older attempts do not count.
-    ejected_at: Option<Time>,
+    /// When the latest ejection began, or another engine came: older attempts do not count.
+    counts_from: Option<Time>,
     /// How long it was.
     length: Duration,
     /// When the endpoint came back from it; `None` = it did not yet.
@@ -105,7 +105,7 @@ impl Observed {
     }
 
     fn is_old(&self, started: Time) -> bool {
-        self.ejected_at.is_some_and(|ejected| started <= ejected)
+        self.counts_from.is_some_and(|from| started <= from)
     }
 
     fn count(&mut self, limits: &EjectionLimits, proof: Proof, now: Time) {
@@ -141,7 +141,7 @@ impl Observed {
         }
         let length = limits.first.saturating_mul(1 << self.times.min(MOST_DOUBLINGS)).min(limits.longest);
         let times = (self.times + 1).min(MOST_DOUBLINGS);
-        *self = Observed { ejected_at: Some(now), length, times, ..Observed::default() };
+        *self = Observed { counts_from: Some(now), length, times, ..Observed::default() };
         endpoint.ejected_until = now + length;
         endpoint.half_open = true;
         endpoint.figures.times_ejected += 1;
@@ -174,14 +174,20 @@ fn proof(outcome: Outcome, attempt: &Attempt) -> Option<Proof> {
 }
 
 /// A configuration's limits for an endpoint. `None` = nobody is ejected. `moved`: another engine is there now.
-pub(crate) fn configure(endpoint: &mut Endpoint, record: &mut Record, limits: Option<EjectionLimits>, moved: bool) {
+pub(crate) fn configure(
+    endpoint: &mut Endpoint,
+    record: &mut Record,
+    limits: Option<EjectionLimits>,
+    moved: bool,
+    now: Time,
+) {
     if record.ejection.map(|old| old.window) != limits.map(|new| new.window) {
         record.observed.buckets = Default::default();
     }
     record.ejection = limits;
     endpoint.serves_if_last = limits.is_some_and(|limits| limits.keep_last);
     if limits.is_none() || moved {
-        record.observed = Observed::default();
+        record.observed = Observed { counts_from: moved.then_some(now), ..Observed::default() };
         endpoint.ejected_until = Time::ZERO;
         endpoint.half_open = false;
     }

@@ -178,6 +178,7 @@ impl Fleet {
         speaks: PathClasses,
         inventory: Inventory,
     ) -> Vec<Resolution> {
+        self.latest = now;
         if let Some(row) = self.ledger.table.get_mut(endpoint) {
             row.class = class;
             row.speaks = speaks;

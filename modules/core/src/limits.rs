@@ -92,7 +92,7 @@ impl Default for RetryLimits {
 /// The bounds of a pool's memory of who served whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AffinityLimits {
-    /// Keys at most: what the widest of the routes over the pool asks for.
+    /// Keys at most: what the widest of the routes over the pool asks for; 0 = no route remembers keys.
     pub keys: usize,
     /// Stateful ids at most.
     pub ids: usize,

@@ -4,8 +4,10 @@
 //! | the endpoint | soft | hard |
 //! |---|---|---|
 //! | has a slot | goes there | goes there |
-//! | is full, or in a back-off | waits for it | waits for it |
+//! | is full | waits for it | waits for it |
+//! | is in a back-off, or one request tries after it | the strategy decides | waits for it |
 //! | was not checked yet, is on trial, or its models are not known | the strategy decides | waits for it |
+//! | is down or ejected, and serves others all the same because nobody else can | the strategy decides | goes there |
 //! | is down, ejected, in maintenance, or failed this request | the strategy decides | refused |
 //! | does not have the model, speaks no such path, is out of the route's subset | the strategy decides | the same |
 //! | is not known, or none of the pool's | the strategy decides | the same |
@@ -29,7 +31,7 @@ pub(crate) const PINNED: &str = "affinity";
 /// A pool's memory of who served whom.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) limits: AffinityLimits,
+    limits: AffinityLimits,
     keys: Ties,
     ids: Ties,
 }
@@ -76,6 +78,14 @@ impl Memory {
         }
     }
 
+    /// Takes over the bounds of a configuration; a smaller one is come to with the next notes.
+    pub(crate) fn configure(&mut self, limits: AffinityLimits) {
+        self.limits = limits;
+        if limits.keys == 0 {
+            self.keys.clear();
+        }
+    }
+
     /// Forgets what endpoints held that do not stay.
     pub(crate) fn retain(&mut self, stays: impl Fn(EndpointId) -> bool) {
         self.keys.retain(&stays);
@@ -98,13 +108,23 @@ impl Pool {
             return Pinned::Free;
         };
         let fits = candidates::fits(endpoint, facts);
+        let is_open = endpoint.is_open(now) && fits;
+        if !hard {
+            return if is_open && !endpoint.rests(now) { Pinned::To(id) } else { Pinned::Free };
+        }
         let is_tried = fits && endpoint.is_on_trial(now) && endpoint.state != State::Maint;
-        match endpoint.is_open(now) && fits {
+        let opens = || candidates::may_open(endpoint, facts, now);
+        match is_open || is_tried || opens() || self.serves_all_the_same(table, id, facts, now) {
             true => Pinned::To(id),
-            false if !hard => Pinned::Free,
-            false if is_tried || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
             false => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
         }
+    }
+
+    /// True if the endpoint is one that such requests go to though it does not work: nobody else can serve them.
+    fn serves_all_the_same(&self, table: &Endpoints, id: EndpointId, facts: &RequestFacts, now: Time) -> bool {
+        let mut shown = Vec::new();
+        candidates::candidates_into(&mut shown, &self.endpoints, table, facts, now, self.tiers);
+        shown.contains(&id)
     }
 
     /// When it is worth coming again, in seconds.
@@ -126,9 +146,13 @@ impl Pool {
         explain: bool,
     ) -> (Verdict, Option<Explanation>) {
         let endpoint = table.get(id);
-        let takes =
-            |endpoint: &Endpoint| endpoint.takes_pinned(now, facts.uncapped) && candidates::fits(endpoint, facts);
-        let starts = endpoint.is_some_and(takes);
+        let starts = endpoint.is_some_and(|endpoint| {
+            let takes = match endpoint.is_open(now) {
+                true => endpoint.takes_pinned(now, facts.uncapped) && candidates::fits(endpoint, facts),
+                false => self.serves_all_the_same(table, id, facts, now),
+            };
+            takes && endpoint.may_start(now, facts.uncapped)
+        });
         let explanation = explain.then(|| {
             let name = endpoint.map_or("", |endpoint| &*endpoint.spec.name);
             let words = if starts { "has a slot" } else { "waits for it" };

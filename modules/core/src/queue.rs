@@ -1,7 +1,7 @@
 //! The waiting requests of one pool. Order: class (lower first), then original arrival, then number. Grouped by
-//! (class, strategy, path class, model, subset, caps or not, the endpoint that they are bound to), so that a burst of one model hides no other: one scan takes at most
-//! [`SCAN_PER_GROUP`] of a group and [`SCAN`] in all, plus the first of every group left out. Bytes are bytes of
-//! body held in memory.
+//! (class, strategy, path class, model, subset, caps or not, the endpoint that they are bound to), so that a burst of one
+//! model hides no other: one scan takes at most [`SCAN_PER_GROUP`] of a group and [`SCAN`] in all, plus the first of
+//! groups left out. Bytes are bytes of body held in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -90,6 +90,11 @@ impl Queue {
         self.bytes
     }
 
+    /// How many wait for each endpoint that they are bound to.
+    pub(crate) fn bound_to(&self) -> impl Iterator<Item = (EndpointId, usize)> + '_ {
+        self.groups.iter().filter_map(|(group, members)| Some((group.bound_to?, members.len())))
+    }
+
     /// Waiters that are not on their first attempt.
     pub(crate) fn retries(&self) -> usize {
         self.retries
@@ -175,15 +180,19 @@ impl Queue {
         out.len() < self.len()
     }
 
-    /// The first waiter of every group that the scan left out (at most [`SCAN`] more): a slot that only they can use
-    /// must not stay idle behind others.
+    /// The first waiter of every group that the scan left out: a slot that only they can use must not stay idle behind
+    /// others. All of those that are bound to an endpoint, because no strategy is asked for them; of the others
+    /// [`SCAN`] at most.
     fn add_group_heads(&self, out: &mut Vec<Place>) {
         if out.len() < SCAN {
             return;
         }
         let last = out[out.len() - 1];
-        let heads = self.groups.iter().filter_map(|(group, members)| places(group, members).next());
-        out.extend(heads.filter(|head| *head > last).take(SCAN));
+        let heads = |bound: bool| {
+            let groups = self.groups.iter().filter(move |(group, _)| group.bound_to.is_some() == bound);
+            groups.filter_map(|(group, members)| places(group, members).next()).filter(move |head| *head > last)
+        };
+        out.extend(heads(true).chain(heads(false).take(SCAN)));
         out[SCAN..].sort_unstable();
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | takes work | named by the configuration, `ready`, weight above 0 |
 //! | ready | takes work, is up, not ejected, in no back-off |
-//! | open | may take requests pinned to it: `ready` or `drain`, any weight, up, not ejected; a back-off is like being full |
+//! | open | may take requests pinned to it: `ready` or `drain`, any weight, up, not ejected |
 //! | free | has a slot |
 //!
 //! Slow start: from the moment it came back, `ramp = (now - since) / over`, at least [`LEAST_RAMP`], at most 1; weight and
@@ -91,7 +91,12 @@ impl Endpoint {
 
     /// True if it may take new work at all.
     pub fn is_ready(&self, now: Time) -> bool {
-        self.takes_work() && self.works(now) && self.busy_until <= now && self.tried_alone_until(now).is_none()
+        self.takes_work() && self.works(now) && !self.rests(now)
+    }
+
+    /// True while a back-off runs, or one request tries after it.
+    pub(crate) fn rests(&self, now: Time) -> bool {
+        self.busy_until > now || self.tried_alone_until(now).is_some()
     }
 
     /// True if it may take requests that are pinned to it.
@@ -101,10 +106,7 @@ impl Endpoint {
 
     /// True if a request that is pinned to it may start here now.
     pub fn takes_pinned(&self, now: Time, uncapped: bool) -> bool {
-        self.is_open(now)
-            && self.busy_until <= now
-            && self.tried_alone_until(now).is_none()
-            && self.may_start(now, uncapped)
+        self.is_open(now) && !self.rests(now) && self.may_start(now, uncapped)
     }
 
     /// True unless the operator, the configuration or weight 0 keeps work from it.

@@ -1,5 +1,7 @@
 //! What others may look at: endpoints, pools, faults, and the dry run. Nothing here changes a decision.
 
+use std::collections::BTreeMap;
+
 use crate::candidates;
 use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
@@ -71,6 +73,15 @@ impl Fleet {
             retries: pool.retries(),
             picks: pool.picks,
         })
+    }
+
+    /// How many requests wait for each endpoint that they are bound to; those for whom nobody waits are left out.
+    pub fn waiting_by_endpoint(&self) -> BTreeMap<EndpointId, usize> {
+        let mut waiting = BTreeMap::new();
+        for (endpoint, count) in self.pools.values().flat_map(|pool| pool.queue.bound_to()) {
+            *waiting.entry(endpoint).or_default() += count;
+        }
+        waiting
     }
 
     /// The strategies that a pool runs: what they want to know, and what they have come to. None for an unknown pool.

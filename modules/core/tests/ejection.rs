@@ -204,6 +204,7 @@ fn it_survives_a_reload_unless_it_is_switched_off_or_another_engine_sits_there()
     assert_eq!((bench.id("a"), out_for(&bench, "a")), (id, FIRST));
     bench.apply(vec![spec("http://other", Some(limits()))]);
     assert_eq!((bench.id("a"), out_for(&bench, "a"), bench.endpoint("a").half_open), (id, Duration::ZERO, false));
+    bench.advance(Duration::from_millis(1));
     end_at(&mut bench, "a", &THREE);
     assert_eq!(out_for(&bench, "a"), FIRST, "counted anew");
     bench.apply(vec![spec("http://other", None)]);

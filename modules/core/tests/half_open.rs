@@ -107,6 +107,24 @@ fn attempts_from_before_count_neither_for_nor_against_it() {
 }
 
 #[test]
+fn what_ran_at_another_engine_does_not_count_against_the_one_that_took_its_place() {
+    let mut bench = two();
+    let old: Vec<Ticket> = (0..5).map(|_| start(&mut bench, "a")).collect();
+    end_at(&mut bench, "a", &[FAILURE; 2]);
+    let moved = EndpointSpec { url: "http://elsewhere".into(), ..endpoint("a", 8) };
+    bench.advance(Duration::from_millis(1));
+    bench.apply(vec![ejecting(vec![moved, endpoint("b", 8)], limits())]);
+    bench.lists("a", &["m"]);
+    for ticket in old {
+        bench.finish(ticket, FAILURE);
+    }
+    assert_eq!((bench.endpoint("a").half_open, bench.endpoint("a").figures.times_ejected), (false, 0));
+    bench.advance(Duration::from_millis(1));
+    end_at(&mut bench, "a", &THREE);
+    assert_eq!(out_for(&bench, "a"), FIRST, "its own count");
+}
+
+#[test]
 fn a_success_ends_the_ejection_of_one_that_is_used_as_the_last() {
     let mut bench = two();
     end_at(&mut bench, "a", &THREE);

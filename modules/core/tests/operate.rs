@@ -71,6 +71,32 @@ fn a_cap_beats_everything_and_a_higher_one_frees_waiters_at_once() {
 }
 
 #[test]
+fn what_is_said_together_comes_into_force_at_once() {
+    let file = || vec![pool("p", vec![endpoint("a", 1), endpoint("b", 1)])];
+    let orders = [Operation::Cap(Some(None)), Operation::State(State::Drain), Operation::Weight(Some(100))];
+    for turned in [false, true] {
+        let mut bench = Bench::new(file());
+        let mut orders = orders;
+        if turned {
+            orders.reverse();
+        }
+        let held = [0, 1].map(|id| bench.grant(request(id)));
+        let waits = (2..5).map(|id| bench.wait(request(id))).min();
+        let a = bench.id("a");
+        assert!(bench.fleet.operate(bench.now, a, &orders).is_empty(), "no waiter slips in before the drain");
+        let told = Operated { weight: Some(100), cap: Some(None), state: State::Drain };
+        assert_eq!((bench.in_flight(), bench.fleet.operated(a)), (2, told));
+        let back = [Operation::State(State::Maint), Operation::State(State::Ready)];
+        let granted = bench.fleet.operate(bench.now, a, &back);
+        assert_eq!((granted.len(), granted.iter().map(|end| end.waiter).min()), (3, waits), "the later word counts");
+        assert!(bench.fleet.operate(bench.now, a, &[]).is_empty());
+        for grant in held {
+            bench.finish(grant.ticket, Outcome::Complete);
+        }
+    }
+}
+
+#[test]
 fn drain_takes_only_what_is_bound_there_and_maint_nothing() {
     let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 2)])]);
     let id = bench.id("a");

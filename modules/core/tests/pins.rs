@@ -10,6 +10,7 @@ use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{
     AffinityLimits, EndpointId, HealthLimits, Outcome, Pin, PinTo, PoolId, PoolSpec, Reason, RequestFacts, State,
 };
+use common::failing::{THREE, ejecting, end_at, limits};
 use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request_for};
 
 const TTL: Duration = Duration::from_secs(600);
@@ -155,14 +156,137 @@ fn an_id_is_found_where_its_state_is() {
 }
 
 #[test]
-fn a_busy_endpoint_is_waited_for() {
+fn a_busy_endpoint_is_waited_for_by_the_hard_and_left_by_the_soft() {
+    let (mut bench, home) = settled(7);
+    let held = [bench.grant(keyed(2, 7, false)), bench.grant(keyed(3, 7, false))];
+    let moves = bench.wait(keyed(4, 7, false));
+    let (waiter, moved) = Bench::only_grant(bench.finish(held[0].ticket, Outcome::Busy));
+    assert_eq!(waiter, moves, "it does not wait for the end of the back-off");
+    assert_ne!(moved.endpoint, home);
+    assert_eq!(bench.grant(keyed(5, 7, false)).endpoint, moved.endpoint, "the key followed");
+
     let (mut bench, home) = settled(7);
     let held = bench.grant(keyed(2, 7, false));
     bench.finish(held.ticket, Outcome::Busy);
-    let waits = bench.wait(keyed(3, 7, false));
+    let waits = bench.wait(keyed(3, 7, true));
     let due = bench.fleet.next_deadline().expect("its back-off ends");
+    let (waiter, trial) = Bench::only_grant(bench.advance(due - bench.now));
+    assert_eq!((waiter, trial.endpoint), (waits, home));
+    assert_ne!(bench.grant(keyed(4, 7, false)).endpoint, home, "one request tries first");
+}
+
+#[test]
+fn where_all_rest_the_soft_wait_for_whoever_is_back_first() {
+    let (mut bench, home) = settled(7);
+    let names = ["a", "b"];
+    let held = [bench.grant(request(2)), bench.grant(request(3))];
+    assert_ne!(held[0].endpoint, held[1].endpoint);
+    for grant in held.iter().filter(|grant| grant.endpoint != home).chain(held.iter().filter(|g| g.endpoint == home)) {
+        bench.finish(grant.ticket, Outcome::Busy);
+        bench.advance(Duration::from_millis(100));
+    }
+    assert!(names.iter().all(|name| bench.endpoint(name).busy_until > bench.now));
+    let waits = bench.wait(keyed(4, 7, false));
+    let due = bench.fleet.next_deadline().expect("a back-off ends");
     let (waiter, grant) = Bench::only_grant(bench.advance(due - bench.now));
-    assert_eq!((waiter, grant.endpoint), (waits, home));
+    assert_eq!(waiter, waits);
+    assert_ne!(grant.endpoint, home, "home rests for 100 ms longer");
+}
+
+#[test]
+fn a_reload_forgets_no_key_and_a_smaller_bound_is_come_to_step_by_step() {
+    let spec = |keys| PoolSpec {
+        affinity: AffinityLimits { keys, ..AffinityLimits::default() },
+        ..pool("p", vec![endpoint("a", 1), endpoint("b", 1)])
+    };
+    let mut bench = Bench::new(vec![spec(10_000)]);
+    let p = pool_id(&bench);
+    let serve = |bench: &mut Bench, key| {
+        let grant = bench.grant(keyed(key, key, false));
+        bench.finish(grant.ticket, Outcome::Complete);
+    };
+    (0..5000).for_each(|key| serve(&mut bench, key));
+    bench.apply(vec![spec(10_000)]);
+    serve(&mut bench, 5000);
+    assert_eq!(bench.fleet.affinity_len(p), 5001);
+
+    bench.apply(vec![spec(1000)]);
+    let mut before = bench.fleet.affinity_len(p);
+    for key in 5001..5101 {
+        serve(&mut bench, key);
+        let after = bench.fleet.affinity_len(p);
+        assert!(before - after < 100, "{before} entries, then {after}");
+        before = after;
+    }
+    assert_eq!(before, 1000);
+    let newest = PinTo::Key { key: 5000, ttl: TTL };
+    assert!(bench.fleet.pinned(p, newest).is_some(), "the longest unused went");
+    bench.apply(vec![spec(0)]);
+    assert_eq!(bench.fleet.affinity_len(p), 0, "no route remembers keys");
+}
+
+#[test]
+fn who_is_bound_to_the_last_is_served_there_like_others() {
+    let names = ["a", "b"];
+    let endpoints = || names.map(|name| endpoint(name, 2)).to_vec();
+    let health = Some(HealthLimits { rise: 1, fall: 1, ..HealthLimits::default() });
+    let spec = PoolSpec { health, ..ejecting(endpoints(), limits()) };
+    let mut bench = Bench::new(vec![spec]);
+    let (p, a) = (pool_id(&bench), bench.id("a"));
+    names.iter().for_each(|name| drop(bench.probe(name, true)));
+    bench.fleet.pin(bench.now, p, 9, a);
+    end_at(&mut bench, "a", &THREE);
+    bench.advance(Duration::from_millis(1));
+    assert!(matches!(bench.refused(with_id(1, 9, true)), Reason::PinnedAway { .. }), "b serves all others");
+    bench.probe("b", false);
+    let first = bench.grant(request(2));
+    let second = bench.grant(with_id(3, 9, true));
+    assert_eq!((first.endpoint, second.endpoint), (a, a), "a was ejected, but is the last");
+    let waits = bench.wait(with_id(4, 9, true));
+    let (waiter, grant) = Bench::only_grant(bench.finish(first.ticket, Outcome::ClientGone));
+    assert_eq!((waiter, grant.endpoint, grant.module), (waits, a, "affinity"));
+    assert!(!bench.fleet.may_retry(grant.ticket, 2), "its state is nowhere else");
+
+    for panic in [false, true] {
+        let mut bench = Bench::new(vec![PoolSpec { panic, health, ..pool("p", endpoints()) }]);
+        let (p, a) = (pool_id(&bench), bench.id("a"));
+        bench.fleet.pin(bench.now, p, 9, a);
+        bench.probe("a", false);
+        bench.probe("b", false);
+        match panic {
+            true => assert_eq!(bench.grant(with_id(1, 9, true)).endpoint, a),
+            false => assert!(matches!(bench.refused(with_id(1, 9, true)), Reason::PinnedAway { .. })),
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_one_of_many_endpoints_gets_its_slot() {
+    const HERD: u64 = 200;
+    let names: Vec<String> = (0..HERD).map(|number| format!("e{number}")).collect();
+    let mut bench = Bench::new(vec![pool("p", names.iter().map(|name| endpoint(name, 1)).collect())]);
+    let bound = |bench: &Bench, id: u64, name: &str| {
+        let mut facts = request(id);
+        facts.pin = Some(Pin { to: PinTo::Endpoint(bench.id(name)), hard: true });
+        facts
+    };
+    let held: Vec<_> = names.iter().map(|name| bench.grant(bound(&bench, 0, name))).collect();
+    let waits: Vec<_> = names.iter().map(|name| (0..2).map(|id| bench.wait(bound(&bench, id, name))).min()).collect();
+    let waiting = bench.fleet.waiting_by_endpoint();
+    assert_eq!((waiting.len() as u64, waiting.values().all(|count| *count == 2)), (HERD, true));
+    for (held, first) in held.into_iter().zip(waits).rev() {
+        let (waiter, grant) = Bench::only_grant(bench.finish(held.ticket, Outcome::Complete));
+        assert_eq!((Some(waiter), grant.endpoint), (first, held.endpoint));
+    }
+}
+
+#[test]
+fn a_description_moves_the_clock_too() {
+    let (mut bench, _) = settled(7);
+    let p = pool_id(&bench);
+    bench.now = bench.now + TTL;
+    bench.lists("a", &["m"]);
+    assert_eq!(bench.fleet.affinity(p).count(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Four endpoints of four slots each, alike but for the first one, which is ill. Well ones answer first after 200 ms and
 //! are done after 600-1400 ms. Requests come at random, 9.6 a second on the average: 60 % of what all four could do.
-//! Each may be retried twice within the pool's budget.
+//! Each may be retried twice within the pool's budget. Some forty sessions, which may keep to the endpoint that they know.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::endpoint::{EndpointId, EndpointSpec, EngineClass, Inventory, ModelInfo};
 use crate::event::{Outcome, Usage};
-use crate::facts::{PathClasses, RequestFacts, RequestId};
+use crate::facts::{PathClasses, Pin, PinTo, RequestFacts, RequestId};
 use crate::fleet::Fleet;
 use crate::spec::{AppliedPool, EjectionLimits, Grant, PoolSpec, Resolution, StrategySpec, Submit, Ticket, WaiterId};
 use crate::strategy::Module;
@@ -27,8 +27,20 @@ pub enum Illness {
     SaysBusy,
     /// Takes requests and never answers; each is given up after 5 s.
     Hangs,
-    /// Works for 5 s, then fails as [`Illness::FailsFast`] until 15 s, then works again.
+    /// Fails as [`Illness::FailsFast`] for 10 s, then works again.
     Recovers,
+}
+
+/// How clients keep to an endpoint; softly: it is left when it cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeps {
+    /// They do not.
+    #[default]
+    Nothing,
+    /// By their session's key.
+    ByKey,
+    /// They name the endpoint that answered their session the last time.
+    ByName,
 }
 
 /// A scene to play.
@@ -42,6 +54,10 @@ pub struct BlackHole {
     pub seed: u64,
     /// The pool's; `None` = none.
     pub ejection: Option<EjectionLimits>,
+    /// How clients keep to an endpoint.
+    pub keeps: Keeps,
+    /// For how long the first endpoint is well before it falls ill.
+    pub well_for: Duration,
 }
 
 /// What came of a run.
@@ -90,6 +106,10 @@ struct Run {
     pool: AppliedPool,
     ill: EndpointId,
     illness: Illness,
+    well_for: Duration,
+    keeps: Keeps,
+    /// Who answered a session the last time.
+    known: HashMap<u64, EndpointId>,
     until: Time,
     now: Time,
     dice: fastrand::Rng,
@@ -103,7 +123,15 @@ struct Run {
 impl BlackHole {
     /// Thirty seconds with a pool as it is by default.
     pub fn new(illness: Illness, seed: u64) -> BlackHole {
-        BlackHole { illness, span: Duration::from_secs(30), seed, ejection: Some(EjectionLimits::default()) }
+        let well_for = Duration::from_secs(if illness == Illness::Recovers { 5 } else { 0 });
+        let (span, ejection) = (Duration::from_secs(30), Some(EjectionLimits::default()));
+        BlackHole { illness, span, seed, ejection, keeps: Keeps::Nothing, well_for }
+    }
+
+    /// The same with clients that keep to the endpoint that they know from its good days, the first ten seconds.
+    pub fn kept(illness: Illness, seed: u64, keeps: Keeps) -> BlackHole {
+        let (span, well_for) = (Duration::from_secs(40), Duration::from_secs(10));
+        BlackHole { span, well_for, keeps, ..BlackHole::new(illness, seed) }
     }
 
     /// Plays it with a module and its default options.
@@ -148,6 +176,9 @@ impl Run {
             fleet,
             pool,
             illness: scene.illness,
+            well_for: scene.well_for,
+            keeps: scene.keeps,
+            known: HashMap::new(),
             until: START + scene.span,
             now: START,
             dice: fastrand::Rng::with_seed(scene.seed),
@@ -212,8 +243,18 @@ impl Run {
             session: Some(session),
             hash_key: Some(session.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             prompt_blocks: Arc::from([session]),
+            pin: self.pin(session),
             ..RequestFacts::default()
         }
+    }
+
+    fn pin(&self, session: u64) -> Option<Pin> {
+        let to = match self.keeps {
+            Keeps::Nothing => return None,
+            Keeps::ByKey => PinTo::Key { key: session, ttl: Duration::from_secs(600) },
+            Keeps::ByName => PinTo::Endpoint(*self.known.get(&session)?),
+        };
+        Some(Pin { to, hard: false })
     }
 
     fn submit(&mut self, request: Request) {
@@ -236,7 +277,9 @@ impl Run {
     }
 
     fn is_ill(&self) -> bool {
-        self.illness != Illness::Recovers || (5_000.0..15_000.0).contains(&self.now.millis_since(START))
+        let falls_ill = START + self.well_for;
+        let recovers = self.illness == Illness::Recovers && self.now >= falls_ill + Duration::from_secs(10);
+        self.now >= falls_ill && !recovers
     }
 
     fn start(&mut self, request: Request, grant: &Grant) {
@@ -262,6 +305,9 @@ impl Run {
             Illness::Hangs => Outcome::Timeout,
             Illness::FailsFast | Illness::Recovers => Outcome::UpstreamError,
         };
+        if let Some(session) = request.facts.session.filter(|_| well) {
+            self.known.insert(session, endpoint);
+        }
         let again = !well && self.fleet.may_retry(ticket, RETRIES);
         let usage = Usage { prompt_tokens: Some(200), output_tokens: Some(100), ..Usage::default() };
         let settled = self.fleet.finish(self.now, ticket, outcome, &usage);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, ResidentModel};
 use arriero_core::{
-    AffinityLimits, Applied, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation, Outcome,
-    PathClasses, Pin, PinTo, PoolId, PoolSpec, QueueLimits, Reason, RequestFacts, Resolution, Sample, SlowStart, State,
-    StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
+    AffinityLimits, Applied, EjectionLimits, EndpointId, EngineClass, Fleet, Grant, HealthLimits, Inventory, Operation,
+    Outcome, PathClasses, Pin, PinTo, PoolId, PoolSpec, QueueLimits, Reason, RequestFacts, Resolution, Sample,
+    SlowStart, State, StrategySpec, Submit, Ticket, Time, Usage, WaiterId,
 };
 
 mod books;
@@ -62,6 +62,8 @@ pub struct Herd {
     running: BTreeMap<Ticket, Running>,
     /// Listeners of every strategy ever handed over; those still shared are at work.
     heard: Vec<Arc<Mutex<Heard>>>,
+    /// The pools panic.
+    panic: bool,
     next_request: u64,
     pub submitted: u64,
     pub granted: u64,
@@ -83,6 +85,7 @@ impl Herd {
             waiting: BTreeMap::new(),
             running: BTreeMap::new(),
             heard: Vec::new(),
+            panic: false,
             next_request: 0,
             submitted: 0,
             granted: 0,
@@ -298,6 +301,7 @@ impl Herd {
             let hosts = (0..3).filter(move |bit| hosts & (1 << bit) != 0).map(move |bit| HOSTS[offset + bit]);
             hosts.map(spec).collect::<Vec<EndpointSpec>>()
         };
+        self.panic = gentle && tag == 0;
         let mut specs = Vec::new();
         // The pools swap halves of the hosts, so that endpoints also move between pools.
         for (place, name) in ["p", "q"].into_iter().enumerate().take(1 + pools % 2) {
@@ -312,8 +316,9 @@ impl Herd {
                     self.strategy(Rule::Careless, 0),
                 ],
                 backup_one: gentle,
-                panic: gentle && tag == 0,
-                affinity: AffinityLimits { keys: 5, ids: 5, ..AffinityLimits::default() },
+                panic: self.panic,
+                ejection: (!gentle || tag == 1).then(EjectionLimits::default),
+                affinity: AffinityLimits { keys: 4, ids: 5, ..AffinityLimits::default() },
                 ..PoolSpec::default()
             });
         }
@@ -378,7 +383,10 @@ impl Herd {
         let desperate = !endpoint.works(self.now) && !endpoint.knows_models();
         let serves = endpoint.can_serve(waiting.facts.model.as_deref()) || desperate;
         assert!(serves, "granted to an endpoint without the model");
-        assert!(!pinned || endpoint.works(self.now), "bound to an endpoint that does not work");
+        assert!(
+            !pinned || endpoint.works(self.now) || endpoint.is_out(self.now) || self.panic,
+            "bound to an endpoint that does not work"
+        );
         self.granted += 1;
         self.pinned += u64::from(pinned);
         self.trace.push((waiting.facts.id.0, grant.ticket, grant.endpoint));
