@@ -10,7 +10,7 @@ use arriero_core::{
 use http::{HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::{EndpointPlan, Plan, PoolPlan, RoutePlan};
+use crate::config::{AffinityBy, EndpointPlan, Plan, PoolPlan, RoutePlan};
 use crate::edge::keys::Keys;
 use crate::observe::figures::AllFigures;
 use crate::observe::metrics::Metrics;
@@ -29,13 +29,7 @@ pub struct Counters<'a> {
 }
 
 /// Brings `plan` into the fleet and makes the snapshot of it. `old` lends its addresses.
-pub fn bind(
-    herd: &Arc<Herd>,
-    plan: Plan,
-    roots: AllRoots,
-    old: Option<&Snapshot>,
-    counters: Counters<'_>,
-) -> Snapshot {
+pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot>, counters: Counters<'_>) -> Snapshot {
     let (specs, places) = pool_specs(&plan);
     let applied = herd.change(|fleet, now| {
         let mut applied = fleet.apply(now, specs);
@@ -52,7 +46,8 @@ pub fn bind(
 
 /// The pools as the core knows them; for each route the place of its strategy in each of its pools.
 fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<Vec<usize>>) {
-    let mut specs: Vec<PoolSpec> = plan.pools.iter().map(pool_spec).collect();
+    let pools = plan.pools.iter().enumerate();
+    let mut specs: Vec<PoolSpec> = pools.map(|(place, pool)| pool_spec(pool, affinity_keys(plan, place))).collect();
     let mut place = |route: &RoutePlan, pool: usize| {
         let strategies = &mut specs[pool].strategies;
         strategies.push(StrategySpec { module: route.balance.module, strategy: (route.balance.build)() });
@@ -61,6 +56,16 @@ fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<Vec<usize>>) {
     let places = plan.routes.iter().map(|route| route.pools.iter().map(|(pool, _)| place(route, *pool)).collect());
     let places = places.collect();
     (specs, places)
+}
+
+/// The most keys that a route to this pool wants remembered; `None` = no route has affinity by keys.
+fn affinity_keys(plan: &Plan, pool: usize) -> Option<usize> {
+    let routes = plan.routes.iter().filter(|route| route.pools.iter().any(|(place, _)| *place == pool));
+    let wanted = routes.filter_map(|route| match &route.affinity.as_ref()?.by {
+        AffinityBy::Keys { entries, .. } => Some(*entries),
+        AffinityBy::Cookie { .. } => None,
+    });
+    wanted.max()
 }
 
 fn route_binding(
@@ -90,7 +95,8 @@ fn route_binding(
     }
 }
 
-fn pool_spec(pool: &PoolPlan) -> PoolSpec {
+/// `keys`: how many affinity keys its routes want remembered.
+fn pool_spec(pool: &PoolPlan, keys: Option<usize>) -> PoolSpec {
     PoolSpec {
         name: pool.name.clone(),
         endpoints: pool.endpoints.iter().map(|endpoint| endpoint.spec.clone()).collect(),
@@ -116,7 +122,7 @@ fn pool_spec(pool: &PoolPlan) -> PoolSpec {
         backup_one: pool.backup_one,
         panic: pool.panic,
         retry: RetryLimits { budget: pool.retry.budget, at_least: pool.retry.at_least },
-        affinity: AffinityLimits::default(),
+        affinity: AffinityLimits { keys: keys.unwrap_or(AffinityLimits::default().keys), ..AffinityLimits::default() },
         strategies: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 //! What can fail (reading, parsing, checking) fails before anything changes. Applying itself cannot fail: the fleet
 //! takes pools and strategies by identity under one lock, then one pointer is swapped.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::bind::{Counters, bind};
 use crate::changes::changes;
 use crate::config::{self, AccessLogPlan, Diagnostic, EndpointPlan, Plan, PoolPlan, Source};
-use crate::engine::{EngineKind, Limits, Target, TlsTarget};
+use crate::engine::{Check, EngineKind, Limits, Target, TlsTarget};
 use crate::observe::access_log::AccessLog;
 use crate::proxy::Gateway;
 use crate::registry::ModuleEntry;
@@ -33,6 +34,9 @@ pub fn start_watches(gateway: &Gateway) {
         }
     }
     gateway.watches.become_these(&gateway.herd, wanted);
+    for id in snapshot.upstreams.keys() {
+        gateway.watches.follow(&gateway.herd, *id); // a watch that was started anew is awake
+    }
 }
 
 fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> WatchSpec {
@@ -59,6 +63,13 @@ fn watch_spec(pool: &PoolPlan, endpoint: &EndpointPlan, roots: &AllRoots) -> Wat
         kind: engine_kind(endpoint.engine),
         limits: Limits {
             every: health.map_or(Limits::default().every, |health| health.every),
+            fast_every: health.map(|health| health.fast_every),
+            down_every: health.map(|health| health.down_every),
+            check: health.and_then(|health| health.check.as_ref()).map(|check| Check {
+                path: check.path.clone(),
+                statuses: check.statuses.clone(),
+                body: check.body.clone(),
+            }),
             poll: pool.poll,
             health: health.is_some(),
             ..Limits::default()
@@ -122,6 +133,8 @@ fn apply(gateway: &Gateway, plan: Plan) -> Result<(u64, Vec<String>), String> {
     let counters = Counters { metrics: &gateway.metrics, figures: &gateway.figures };
     let fresh = bind(&gateway.herd, plan, roots, Some(&old), counters);
     let generation = fresh.generation;
+    let named: HashSet<_> = fresh.upstreams.values().map(|upstream| upstream.name.clone()).collect();
+    gateway.figures.keep(&gateway.metrics.figures, |name| named.contains(name));
     gateway.snapshot.store(Arc::new(fresh));
     start_watches(gateway);
     gateway.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -174,7 +187,10 @@ impl fmt::Display for Refused {
         match self {
             Refused::Stale(found) => write!(out, "generation {found} is in force"),
             Refused::NoFile(words) | Refused::Failed(words) => out.write_str(words),
-            Refused::Broken(findings) => out.write_str(&config::render(findings)),
+            Refused::Broken(findings) => {
+                let findings: Vec<Diagnostic> = findings.iter().map(Diagnostic::without_source).collect();
+                out.write_str(&config::render(&findings))
+            }
         }
     }
 }
@@ -187,8 +203,6 @@ impl fmt::Display for Refused {
 pub fn reload(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let applied = read_and_apply(gateway, expected);
     if !matches!(applied, Err(Refused::Stale(_))) {
-        let error = applied.as_ref().err().map(ToString::to_string);
-        gateway.history.lock().reloaded(error.as_deref());
         let ok = applied.is_ok();
         gateway.metrics.reload_ok.set(f64::from(u8::from(ok)));
         gateway.metrics.reloads.with_label_values(&[if ok { "applied" } else { "refused" }]).inc();
@@ -207,6 +221,15 @@ pub fn reload(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refu
 
 fn read_and_apply(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let _one_at_a_time = gateway.reloading.lock();
+    let applied = read_and_apply_alone(gateway, expected);
+    if !matches!(applied, Err(Refused::Stale(_))) {
+        let error = applied.as_ref().err().map(ToString::to_string);
+        gateway.history.lock().reloaded(error.as_deref());
+    }
+    applied
+}
+
+fn read_and_apply_alone(gateway: &Gateway, expected: Option<u64>) -> Result<Reloaded, Refused> {
     let in_force = gateway.snapshot.load().generation;
     if expected.is_some_and(|expected| expected != in_force) {
         return Err(Refused::Stale(in_force));
@@ -228,6 +251,8 @@ pub async fn on_hangup(gateway: Arc<Gateway>) {
         Err(error) => return log::error!("SIGHUP cannot be watched: {error}"),
     };
     while hangups.recv().await.is_some() {
-        let _ = reload(&gateway, None); // its outcome is in the log and the metrics
+        let gateway = gateway.clone();
+        // off the threads that serve; its outcome is in the log and the metrics
+        let _ = tokio::task::spawn_blocking(move || reload(&gateway, None).is_ok()).await;
     }
 }

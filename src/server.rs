@@ -18,8 +18,8 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::{Service, listening};
 
-use crate::admin::{AdminBind, AdminListener, SocketFile, Steering, Token, serve_on};
-use crate::config::{self, AdminPlan, ListenerPlan};
+use crate::admin::{AdminListener, SocketFile, Steering, Token, serve_on};
+use crate::config::{AdminPlan, ListenerPlan};
 use crate::listeners::Listening;
 use crate::proxy::connection::serve_connection;
 use crate::proxy::{Gateway, Proxy};
@@ -111,18 +111,14 @@ impl Service for Main {
 
 /// Starts the admin listener. The file of its socket goes when the returned value does.
 async fn serve_admin(plan: &AdminPlan, gateway: &Arc<Gateway>) -> Option<SocketFile> {
-    let bind = match &plan.bind {
-        config::AdminBind::Tcp(address) => AdminBind::Tcp(*address),
-        config::AdminBind::Unix(path) => AdminBind::Unix(path.clone()),
-    };
-    match AdminListener::open(&bind).await {
+    match AdminListener::open(&plan.bind).await {
         Ok(mut listener) => {
             let (file, token) = (listener.take_file(), plan.token.as_ref().map(|token| Token::new(token.reveal())));
             tokio::spawn(serve_on(listener, token, Arc::new(Steering(gateway.clone()))));
             file
         }
         Err(error) => {
-            log::error!("admin: cannot listen on {bind}: {error}");
+            log::error!("admin: cannot listen on {}: {error}", plan.bind);
             None
         }
     }

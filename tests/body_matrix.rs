@@ -128,8 +128,8 @@ async fn a_retry_sends_the_whole_body_again() {
         let (lab, good) = (engine().await, engine().await);
         let resets = matches!(failure, Failure::ResetBeforeTheBody | Failure::ResetAfterTheBody);
         let bad = if resets { rude_engine(failure).await } else { lab.url() };
-        // `health: none`: the bad engine stays in rotation and keeps failing
-        let proxy = Proxy::start(&config(&[bad, good.url()], "health: none, ")).await;
+        // without checks and ejection the bad engine stays in rotation and keeps failing
+        let proxy = Proxy::start(&config(&[bad, good.url()], "health: none, ejection: none, ")).await;
         lab.set_fault(Fault::always(if failure == Failure::Refused { FaultKind::Refuse } else { FaultKind::Busy }));
         let mut retries = 0;
         for size in SIZES {

@@ -136,5 +136,5 @@ fn errors_come_as_json_for_scripts() {
     std::fs::write(&file, GOOD).unwrap();
     let run = arriero().args(["check", "--dump", "--format", "json", "-c"]).arg(&file).output().unwrap();
     let dump: Value = serde_json::from_slice(&run.stdout).unwrap();
-    assert!(run.status.success() && dump["pools"]["p"]["retries"] == 2, "{dump}");
+    assert!(run.status.success() && dump["pools"]["p"]["retries"]["count"] == 2, "{dump}");
 }

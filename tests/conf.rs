@@ -61,6 +61,7 @@ fn write_secrets(folder: &Path, config: &str) {
     let secrets = [
         ("api_key_file:", KEY),
         ("headers_file:", "x-dummy: 1"),
+        ("token_file:", "0123456789abcdef"),
         ("keys_file:", CLIENTS),
         (" cert:", ""),
         (" key:", ""),
@@ -97,7 +98,12 @@ fn assert_good(place: &str, config: &str) {
 fn every_file_in_conf_is_good() {
     let found = files(&Path::new(ROOT).join("conf"), ".yaml");
     let names: Vec<_> = found.iter().filter_map(|path| path.file_name()?.to_str()).collect();
-    assert!(["home.yaml", "study.yaml", "team.yaml", "vllm.yaml"].iter().all(|name| names.contains(name)), "{names:?}");
+    assert!(
+        ["from-haproxy.yaml", "home.yaml", "study.yaml", "team.yaml", "vllm.yaml"]
+            .iter()
+            .all(|name| names.contains(name)),
+        "{names:?}"
+    );
     for path in &found {
         assert_good(&path.display().to_string(), &fs::read_to_string(path).unwrap());
     }
@@ -168,7 +174,8 @@ fn the_tables_of_the_readme_name_what_there_is() {
     assert!(ends.contains("--") && ends.len() > 10, "{ends:?}");
     assert_eq!(first_cells(&readme, "### End codes"), ends);
 
-    let metrics = quoted_after(&read("src/observe/metrics.rs"), "\"arriero_");
+    let sources = ["metrics", "figures", "endpoint_gauges"].map(|file| read(&format!("src/observe/{file}.rs")));
+    let metrics = quoted_after(&sources.concat(), "\"arriero_");
     let metrics: BTreeSet<String> = metrics.iter().map(|name| format!("arriero_{name}")).collect();
     assert!(metrics.contains("arriero_ttft_seconds"), "{metrics:?}");
     assert_eq!(first_cells(&readme, "### Metrics"), metrics);

@@ -39,7 +39,7 @@ fn refuses(engine: &LabEngine) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_engine_answers_where_one_fails() {
-    for (fault, cause) in [(FaultKind::Refuse, "connect"), (FaultKind::Busy, "status"), (FaultKind::Hang, "reset")] {
+    for (fault, cause) in [(FaultKind::Refuse, "connect"), (FaultKind::Busy, "503"), (FaultKind::Hang, "reset")] {
         for stream in [false, true] {
             // round-robin begins with the first: every fresh proxy sends its first request to the bad engine
             let (bad, good) = (start(openai(&["m"], FAST)).await, start(openai(&["m"], FAST)).await);
@@ -88,7 +88,7 @@ async fn a_bad_gateway_is_tried_elsewhere_a_client_error_is_not() {
         assert!(again || text.contains("own words"), "{status}: {text}");
         assert_eq!(bad.posts().len(), 1, "{status}: round-robin begins with the first");
         assert_eq!(good.stats().inference, u64::from(again), "{status}");
-        assert_eq!(retried(&proxy, "status").await, f64::from(u8::from(again)), "{status}");
+        assert_eq!(retried(&proxy, &status.to_string()).await, f64::from(u8::from(again)), "{status}");
     }
 }
 

@@ -11,24 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminBind {
-    /// An address.
-    Tcp(SocketAddr),
-    /// A socket file.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for AdminBind {
-    /// As in the configuration.
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            AdminBind::Tcp(address) => address.fmt(out),
-            AdminBind::Unix(path) => write!(out, "unix:{}", path.display()),
-        }
-    }
-}
+pub use crate::config::AdminBind;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: u32 = 128;
@@ -36,8 +19,9 @@ const BACKLOG: u32 = 128;
 /// Listens.
 #[derive(Debug)]
 pub struct AdminListener {
-    pub(super) socket: Socket,
+    // Dropped before the socket, which pins the file's inode: until then no other file can have it.
     file: Option<SocketFile>,
+    pub(super) socket: Socket,
 }
 
 #[derive(Debug)]
@@ -94,12 +78,11 @@ async fn make_way(path: &Path) -> Result<()> {
     }
 }
 
-/// A socket's file. Dropped, it removes the file, unless another one has taken its place.
+/// A socket's file. Dropped, it removes the file, unless another one has taken its place. Drop it before its listener.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 impl SocketFile {
@@ -108,8 +91,11 @@ impl SocketFile {
     }
 }
 
-fn identity(path: &Path) -> Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+/// Device, inode, and when it was made: seconds and nanoseconds.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> Result<Identity> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino(), found.mtime(), found.mtime_nsec()))
 }
 
 impl Drop for SocketFile {

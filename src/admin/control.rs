@@ -46,6 +46,9 @@ pub enum ControlError {
         /// Each mistake with its place.
         findings: Vec<Finding>,
     },
+    /// It is not allowed here: 403.
+    #[error("{0}")]
+    Forbidden(String),
     /// It makes sense, but not now: the name is taken, a pool would be empty, there is no file to read: 409.
     #[error("{0}")]
     Conflict(String),
@@ -81,6 +84,15 @@ impl ControlError {
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let message = format!("the new configuration is broken, the old one stays: {first}{more}");
         ControlError::Broken { message, findings }
+    }
+
+    /// The error in one line, with what is allowed.
+    pub fn in_words(&self) -> String {
+        match self {
+            ControlError::NotFound { message, allowed: Some(allowed) }
+            | ControlError::Invalid { message, allowed: Some(allowed) } => format!("{message}; allowed: {allowed}"),
+            other => other.to_string(),
+        }
     }
 
     /// `Ok` if the change was made for the generation in force, or for any.

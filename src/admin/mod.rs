@@ -3,7 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `control.rs` | the trait behind which the proxy is, and its errors |
-//! | `report.rs`, `explained.rs`, `stat.rs` | what is told |
+//! | `report.rs`, `endpoint.rs`, `explained.rs`, `stat.rs` | what is told |
 //! | `order.rs` | what is asked for |
 //! | `reads.rs`, `changes.rs`, `reply.rs` | handlers; JSON both ways |
 //! | `router.rs` | the routes and the OpenAPI document |
@@ -15,6 +15,7 @@
 mod bind;
 mod changes;
 pub mod control;
+mod endpoint;
 mod explained;
 mod gateway;
 mod guard;
@@ -27,7 +28,7 @@ mod router;
 mod serve;
 mod stat;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bind::{AdminBind, AdminListener, SocketFile};
 pub use control::{Control, ControlError};

@@ -12,6 +12,8 @@ use super::report::State;
 
 /// The highest weight.
 pub const WEIGHT_MOST: u32 = 256;
+/// The most rows of an answer.
+const ROWS_MOST: usize = 10_000;
 /// The highest cap.
 pub const CAP_MOST: u32 = 1_000_000;
 
@@ -155,7 +157,7 @@ pub struct AffinityQuery {
 impl AffinityQuery {
     /// How many rows to show.
     pub fn rows(&self) -> usize {
-        self.limit.unwrap_or(1000)
+        self.limit.unwrap_or(1000).min(ROWS_MOST)
     }
 
     /// The key's hash.
@@ -164,7 +166,7 @@ impl AffinityQuery {
     /// It is no hash.
     pub fn key_hash(&self) -> Result<Option<u64>, ControlError> {
         let Some(hex) = &self.key else { return Ok(None) };
-        let plain = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let plain = (1..=16).contains(&hex.len()) && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = u64::from_str_radix(hex, 16).ok().filter(|_| plain);
         let wrong = || ControlError::invalid(format!("`{hex}` is no key"), "the key's hash in 1 to 16 hex digits");
         hash.map(Some).ok_or_else(wrong)

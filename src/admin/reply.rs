@@ -51,6 +51,7 @@ impl IntoResponse for ControlError {
             ControlError::Broken { findings, .. } => {
                 words(StatusCode::UNPROCESSABLE_ENTITY, ErrorWords { message, allowed: None, findings })
             }
+            ControlError::Forbidden(_) => error(StatusCode::FORBIDDEN, message, None),
             ControlError::Conflict(_) => error(StatusCode::CONFLICT, message, None),
             ControlError::Stale { .. } => error(StatusCode::PRECONDITION_FAILED, message, None),
             ControlError::Failed(_) => error(StatusCode::INTERNAL_SERVER_ERROR, message, None),

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a command line speaks to its terminal")]
 
 mod check;
+mod ctl;
 mod demo;
 mod lab;
 mod modules;
@@ -38,6 +39,8 @@ enum Command {
     Schema,
     /// List the balancing modules with their options and defaults.
     Modules(modules::ModulesArguments),
+    /// Looks at a running Arriero and changes it, through its admin API.
+    Ctl(ctl::CtlArguments),
     /// One simulated engine, for tests and trials.
     #[command(hide = true)]
     Lab(lab::LabArguments),
@@ -105,6 +108,7 @@ pub(crate) fn main(modules: Vec<ModuleEntry>) -> ExitCode {
             say(serde_json::to_string_pretty(&schema).unwrap_or_default());
             ExitCode::SUCCESS
         }
+        Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Modules(arguments) => modules::modules(&arguments, &modules),
         Command::Lab(arguments) => lab::lab(arguments),
     }

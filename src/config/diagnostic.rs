@@ -32,6 +32,13 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl Diagnostic {
+    /// Without the line of the file, which may hold a secret: for logs and answers.
+    pub fn without_source(&self) -> Diagnostic {
+        Diagnostic { snippet: None, ..self.clone() }
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line > 0 {

@@ -71,7 +71,8 @@ mod tests {
     #[test]
     fn answers_begin_with_their_id() {
         assert_eq!(made(br#"{"id":"resp_1","object":"response"}"#), Some("resp_1"));
-        let event = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\": \"resp_2\",\"o";
+        let event =
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\": \"resp_2\",\"o";
         assert_eq!(made(event.as_bytes()), Some("resp_2"));
         for none in [r#"{"id":"resp_"#, r#"{"id":7}"#, r#"{"id":""}"#, "{}", r#"{"id":"a b"}"#] {
             assert_eq!(made(none.as_bytes()), None, "{none}");

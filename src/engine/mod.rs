@@ -2,14 +2,17 @@
 //! are. One file per engine; [`detect()`] picks, [`watch`] polls. A signal that an engine does not give is `None`, and
 //! the core then goes by its own counts.
 
+mod check;
 mod detect;
 mod llama_cpp;
 mod metrics;
 mod ollama;
 mod openai;
+mod pace;
 mod poll;
 mod probe;
 mod sglang;
+mod steer;
 mod vllm;
 mod way;
 
@@ -26,9 +29,12 @@ use arriero_core::time::Time;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use check::Check;
 pub use detect::detect;
-pub use poll::{Limits, Sink, watch};
+pub use pace::Limits;
+pub use poll::{Sink, watch};
 pub use probe::{Probe, ProbeError, join};
+pub use steer::{Steer, Steered, steer};
 pub use way::Place;
 
 /// What an endpoint is said to be (`engine:`), or turned out to be.

@@ -1,43 +1,25 @@
 //! Watches one engine: finds out what it is, then asks for its health, load and models, each at its own pace, and tells
-//! a [`Sink`]. Health turns start 250 ms apart and double up to `every`, so that an engine which is just starting is
-//! seen early. After a failed turn the engine is detected anew: another may sit there by then.
+//! a [`Sink`]. The pace of checks goes by their verdicts, and a failed request brings the next one forward. After a
+//! failed check the engine is detected anew: another may sit there by then. With a check of the operator's, that one
+//! alone says whether it is well. A watch that rests asks nothing at all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::Verdicts;
 use arriero_core::endpoint::{Inventory, ResidentModel};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::engine::pace::{Limits, Pace};
 use crate::engine::probe::{Probe, ProbeError};
-use crate::engine::{Description, Engine, EngineKind, Lists, Load, Place, Target, detect};
+use crate::engine::steer::Steered;
+use crate::engine::{Description, Engine, EngineKind, Lists, Load, Place, Target, check, detect};
 
-/// The first step between health turns, and the bound on the start's jitter.
-const FIRST_STEP: Duration = Duration::from_millis(250);
 /// Pace of load samples from engines that tell how many requests they run or queue.
 const POLL_GAUGE: Duration = Duration::from_millis(500);
 /// Pace of load samples from the others.
 const POLL_PLAIN: Duration = Duration::from_secs(2);
-
-/// How often an engine is asked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Between health checks.
-    pub every: Duration,
-    /// Between load samples; `None` = 500 ms for engines with a queue gauge, else 2 s.
-    pub poll: Option<Duration>,
-    /// Between inventories.
-    pub inventory: Duration,
-    /// False with `health: none`: no check is made, and nothing is ever reported as failed.
-    pub health: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let every = Duration::from_secs(2);
-        Limits { every, poll: None, inventory: Duration::from_secs(10), health: true }
-    }
-}
 
 /// Who wants to know. Called from the watching task; must not block.
 pub trait Sink: Send + Sync {
@@ -45,40 +27,44 @@ pub trait Sink: Send + Sync {
     /// entries with the present time, so its lists are news at every inventory.)
     fn described(&self, description: Description, inventory: Inventory, lists: Lists);
 
-    /// One health check; `why` is empty if it passed. Rise and fall are the caller's to count.
-    fn probed(&self, ok: bool, why: &str);
+    /// One health check; `why` is empty if it passed. Rise and fall are the sink's to count: it answers what the
+    /// verdicts came to, and the pace goes by that.
+    fn probed(&self, ok: bool, why: &str) -> Verdicts;
 
     /// A load report, taken now.
     fn sampled(&self, load: Load);
 }
 
-/// Watches until `stop` turns true or its sender is gone. `place` leads the questions to where traffic goes.
+/// Watches until the other end of `steered` is dropped. `place` leads the questions to where traffic goes.
 pub async fn watch(
     target: Target,
     place: Option<Arc<dyn Place>>,
     kind: EngineKind,
     limits: Limits,
     sink: Arc<dyn Sink>,
-    mut stop: watch::Receiver<bool>,
+    mut steered: Steered,
 ) {
-    let run = async {
-        match Probe::new(&target, place) {
-            Ok(probe) => {
-                tokio::time::sleep(jitter(&target.url, limits.every)).await;
-                Watch { probe, kind, limits, sink, known: None }.run().await;
+    let mut watch = match Probe::new(&target, place) {
+        Ok(probe) => Ok(Watch::new(probe, kind, limits, sink, &target.url, steered.failures())),
+        Err(error) => {
+            log::error!("{target:?}: {error}");
+            if limits.health {
+                sink.probed(false, &error.to_string());
             }
-            Err(error) => {
-                log::error!("{target:?}: {error}");
-                if limits.health {
-                    sink.probed(false, &error.to_string());
-                }
-                std::future::pending::<()>().await;
-            }
+            Err(error)
         }
     };
-    tokio::select! {
-        () = run => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+    while steered.awake().await {
+        let asking = async {
+            match &mut watch {
+                Ok(watch) => watch.run().await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            goes_on = steered.resting() => if !goes_on { return },
+        }
     }
 }
 
@@ -87,6 +73,8 @@ struct Watch {
     kind: EngineKind,
     limits: Limits,
     sink: Arc<dyn Sink>,
+    pace: Pace,
+    failures: Arc<Notify>,
     known: Option<Known>,
 }
 
@@ -113,30 +101,50 @@ impl Known {
 }
 
 impl Watch {
-    async fn run(mut self) {
-        let mut step = FIRST_STEP.min(self.limits.every);
-        let mut next_health = Instant::now();
+    fn new(
+        probe: Probe,
+        kind: EngineKind,
+        limits: Limits,
+        sink: Arc<dyn Sink>,
+        url: &str,
+        failures: Arc<Notify>,
+    ) -> Watch {
+        let pace = Pace::new(limits.paces(), url);
+        Watch { probe, kind, limits, sink, pace, failures, known: None }
+    }
+
+    /// Asks for ever. Begins with a check, and knows nothing then: so it is after a rest, too.
+    async fn run(&mut self) {
+        self.known = None;
+        self.pace.restart();
+        let mut next_health = Instant::now() + self.pace.start();
         let mut next_sample = next_health;
         let mut next_inventory = next_health;
         loop {
             let next =
                 if self.known.is_some() { next_health.min(next_sample).min(next_inventory) } else { next_health };
-            sleep_until(next).await;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.failures.notified() => {
+                    next_health = next_health.min(Instant::now() + self.pace.after_failure());
+                    continue;
+                }
+            }
             let now = Instant::now();
             if now >= next_health {
-                if self.health_turn().await {
+                let (is_news, verdicts) = self.health_turn().await;
+                if is_news {
                     next_inventory = now + self.limits.inventory;
                     next_sample = now;
                 }
-                next_health = Instant::now() + step;
-                step = (step * 2).min(self.limits.every);
+                next_health = Instant::now() + self.pace.step(verdicts);
             }
             if self.known.is_some() && now >= next_inventory {
                 self.inventory_turn().await;
                 next_inventory = Instant::now() + self.limits.inventory;
             }
             if now >= next_sample
-                && let Some(poll) = self.pace()
+                && let Some(poll) = self.poll_pace()
             {
                 if self.sample_turn().await {
                     next_inventory = Instant::now();
@@ -146,22 +154,38 @@ impl Watch {
         }
     }
 
-    /// Checks the engine, or detects it if it is not known. True if it was detected just now.
-    async fn health_turn(&mut self) -> bool {
+    /// Checks the engine, and detects it if it is not known. True if it was detected just now.
+    async fn health_turn(&mut self) -> (bool, Verdicts) {
         let was_known = self.known.is_some();
-        let outcome = match &self.known {
-            Some(known) if self.limits.health => known.engine.health().await,
-            Some(_) => Ok(()),
-            None => self.detect().await,
-        };
+        let outcome = self.check().await;
         if let Err(error) = &outcome {
             self.lose(error);
         }
-        if self.limits.health {
-            let why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            self.sink.probed(outcome.is_ok(), &why);
+        let is_news = !was_known && self.known.is_some();
+        if !self.limits.health {
+            return (is_news, Verdicts::Settled);
         }
-        !was_known && outcome.is_ok()
+        let why = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        (is_news, self.sink.probed(outcome.is_ok(), &why))
+    }
+
+    /// Is it well? An engine that is not known is well if it can be told what it is, unless the operator's own check
+    /// says so: then it is asked on the side, and stays unknown for now if it does not tell.
+    async fn check(&mut self) -> Result<(), ProbeError> {
+        if let Some(own) = self.limits.check.as_ref().filter(|_| self.limits.health) {
+            check::ask(&self.probe, own).await?;
+            if self.known.is_none()
+                && let Err(error) = self.detect().await
+            {
+                log::debug!("{}: not detected: {error}", self.kind);
+            }
+            return Ok(());
+        }
+        match &self.known {
+            Some(known) if self.limits.health => known.engine.health().await,
+            Some(_) => Ok(()),
+            None => self.detect().await,
+        }
     }
 
     /// Finds out what the engine is and has, and tells the sink if that is news.
@@ -229,7 +253,7 @@ impl Watch {
     }
 
     /// How often the load is asked; `None` while the engine is not known.
-    fn pace(&self) -> Option<Duration> {
+    fn poll_pace(&self) -> Option<Duration> {
         let kind = self.known.as_ref()?.description.kind;
         Some(self.limits.poll.unwrap_or(if kind.has_gauge() { POLL_GAUGE } else { POLL_PLAIN }))
     }
@@ -240,10 +264,4 @@ fn strangers(inventory: &Inventory, residents: &[ResidentModel]) -> Vec<Arc<str>
     let Inventory::Known(models) = inventory else { return Vec::new() };
     let is_listed = |local: &Arc<str>| models.iter().any(|model| model.local == *local);
     residents.iter().map(|resident| resident.local.clone()).filter(|local| !is_listed(local)).collect()
-}
-
-/// A start delay between 0 and 250 ms (or `every`, if shorter), fixed by the URL: a fleet is not asked all at once.
-fn jitter(url: &str, every: Duration) -> Duration {
-    let share = xxhash_rust::xxh3::xxh3_64(url.as_bytes()) as f64 / u64::MAX as f64;
-    FIRST_STEP.min(every).mul_f64(share)
 }

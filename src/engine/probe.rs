@@ -118,12 +118,7 @@ impl Probe {
 
     /// As [`Probe::get`], with a query.
     pub(super) async fn get_with(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, ProbeError> {
-        let mut url = self.base.clone();
-        url.set_path(&self.full_path(path));
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let mut response = self.send(path, url).await?;
+        let mut response = self.ask(path, query).await?;
         let status = response.status().as_u16();
         let server = response.headers().get("server").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
@@ -134,6 +129,18 @@ impl Probe {
             body.extend_from_slice(&chunk);
         }
         Ok(Reply { path: path.into(), status, server, body })
+    }
+
+    /// Asks for `path`, which may bring a query of its own; the body is the caller's to read.
+    pub(super) async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, ProbeError> {
+        let mut url = self.base.clone();
+        let (bare, own_query) = path.split_once('?').map_or((path, None), |(bare, own)| (bare, Some(own)));
+        url.set_path(&self.full_path(bare));
+        url.set_query(own_query);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(path, url).await
     }
 
     async fn send(&self, path: &str, url: Url) -> Result<Response, ProbeError> {
@@ -166,7 +173,8 @@ impl Probe {
         if is_under_v1(path) { join(base, path) } else { join(mount(base), path) }
     }
 
-    fn failure(&self, path: &str, error: &reqwest::Error) -> ProbeError {
+    /// What went wrong on the way, in our words.
+    pub(super) fn failure(&self, path: &str, error: &reqwest::Error) -> ProbeError {
         let path = path.to_owned();
         if error.is_connect() && error.is_timeout() {
             return ProbeError::Unreachable { path, why: "no connection in time".into() };

@@ -1,7 +1,10 @@
 //! Gauges of endpoints, read from the fleet when the metrics are asked for.
 
-use arriero_core::Time;
-use arriero_core::endpoint::{Endpoint, Health, State};
+use std::collections::HashMap;
+
+use arriero_core::endpoint::{Endpoint, Endpoints, Health, State};
+use arriero_core::{EndpointId, Time};
+use parking_lot::Mutex;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// One gauge per endpoint and property.
@@ -16,6 +19,8 @@ pub struct EndpointGauges {
     checks_failed: IntCounterVec,
     times_down: IntCounterVec,
     times_ejected: IntCounterVec,
+    /// What of each endpoint's counts is in the counters: an endpoint that comes again counts from 0, its series go on.
+    counted: Mutex<HashMap<EndpointId, [u64; 3]>>,
 }
 
 impl EndpointGauges {
@@ -54,11 +59,13 @@ impl EndpointGauges {
             checks_failed: counter("arriero_endpoint_checks_failed_total", "Health checks that failed.")?,
             times_down: counter("arriero_endpoint_down_total", "Times that it turned down.")?,
             times_ejected: counter("arriero_endpoint_ejections_total", "Times that it was ejected.")?,
+            counted: Mutex::default(),
         })
     }
 
     /// Forgets the gauges of all endpoints, before they are set anew: endpoints that left vanish. Counters stay.
-    pub fn reset(&self) {
+    pub fn reset(&self, known: &Endpoints) {
+        self.counted.lock().retain(|id, _| known.get(*id).is_some());
         for metric in [&self.in_flight, &self.cap, &self.up, &self.state, &self.ejected] {
             metric.reset();
         }
@@ -86,13 +93,10 @@ impl EndpointGauges {
             self.kv_used.with_label_values(&label).set(used);
         }
         let figures = &endpoint.figures;
-        for (counter, seen) in [
-            (&self.checks_failed, figures.checks_failed),
-            (&self.times_down, figures.times_down),
-            (&self.times_ejected, figures.times_ejected),
-        ] {
-            let counter = counter.with_label_values(&label);
-            counter.inc_by(seen.saturating_sub(counter.get()));
+        let seen = [figures.checks_failed, figures.times_down, figures.times_ejected];
+        let before = self.counted.lock().insert(endpoint.id, seen).unwrap_or_default();
+        for (place, counter) in [&self.checks_failed, &self.times_down, &self.times_ejected].into_iter().enumerate() {
+            counter.with_label_values(&label).inc_by(seen[place].saturating_sub(before[place]));
         }
     }
 }

@@ -15,6 +15,12 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 /// Requests that an average looks back on.
 const WINDOW: u64 = 1024;
 
+/// Values of the label `event`.
+const EVENTS: [&str; 7] =
+    ["started", "connect_error", "response_error", "retried", "redispatched", "client_abort", "server_abort"];
+/// Values of the label `code`.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// The series of all endpoints: one counter per endpoint and kind.
 pub struct FigureSeries {
     counts: IntCounterVec,
@@ -40,8 +46,24 @@ impl FigureSeries {
                 "event",
             )?,
             responses: register("arriero_endpoint_responses_total", "Answers of an endpoint.", "code")?,
-            bytes: register("arriero_endpoint_bytes_total", "Bytes of body to (in) and from (out) an endpoint.", "direction")?,
+            bytes: register(
+                "arriero_endpoint_bytes_total",
+                "Bytes of body to (in) and from (out) an endpoint.",
+                "direction",
+            )?,
         })
+    }
+
+    fn forget(&self, endpoint: &str) {
+        for event in EVENTS {
+            let _ = self.counts.remove_label_values(&[endpoint, event]); // it may never have been there
+        }
+        for class in CLASSES {
+            let _ = self.responses.remove_label_values(&[endpoint, class]);
+        }
+        for direction in ["in", "out"] {
+            let _ = self.bytes.remove_label_values(&[endpoint, direction]);
+        }
     }
 
     fn figures(&self, endpoint: &str) -> Figures {
@@ -56,7 +78,7 @@ impl FigureSeries {
             redispatches: count("redispatched"),
             client_aborts: count("client_abort"),
             server_aborts: count("server_abort"),
-            responses: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(code),
+            responses: CLASSES.map(code),
             bytes_in: bytes("in"),
             bytes_out: bytes("out"),
             ..Figures::default()
@@ -169,10 +191,10 @@ impl Average {
         let _ = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
 
-    /// Milliseconds; 0 before the first value.
-    pub fn millis(&self) -> f64 {
+    /// Milliseconds; `None` before the first value.
+    pub fn millis(&self) -> Option<f64> {
         let count = self.count.load(Ordering::Relaxed).min(WINDOW);
-        if count == 0 { 0.0 } else { self.sum.load(Ordering::Relaxed) as f64 / count as f64 / 1000.0 }
+        (count > 0).then(|| self.sum.load(Ordering::Relaxed) as f64 / count as f64 / 1000.0)
     }
 }
 
@@ -190,6 +212,17 @@ impl AllFigures {
         known.entry(name.clone()).or_insert_with(|| Arc::new(series.figures(name))).clone()
     }
 
+    /// Forgets endpoints that no configuration names any more; whoever still runs there counts on unseen.
+    pub fn keep(&self, series: &FigureSeries, is_named: impl Fn(&str) -> bool) {
+        self.endpoints.lock().retain(|name, _| {
+            let stays = is_named(name);
+            if !stays {
+                series.forget(name);
+            }
+            stays
+        });
+    }
+
     /// A route's.
     pub fn route(&self, name: &Arc<str>) -> Arc<Figures> {
         self.routes.lock().entry(name.clone()).or_default().clone()
@@ -204,14 +237,14 @@ mod tests {
     #[test]
     fn an_average_follows_the_last_thousand_values() {
         let average = Average::default();
-        assert_eq!(average.millis(), 0.0);
+        assert_eq!(average.millis(), None);
         average.add(Duration::from_millis(10));
         average.add(Duration::from_millis(30));
-        assert_eq!(average.millis(), 20.0);
+        assert_eq!(average.millis(), Some(20.0));
         for _ in 0..20 * WINDOW {
             average.add(Duration::from_millis(5));
         }
-        assert!((average.millis() - 5.0).abs() < 0.1, "{}", average.millis());
+        assert!(average.millis().is_some_and(|mean| (mean - 5.0).abs() < 0.1), "{:?}", average.millis());
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! other name counts as `other`), end codes are a fixed set.
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use parking_lot::Mutex;
 
 use super::endpoint_gauges::EndpointGauges;
 use super::figures::FigureSeries;
@@ -14,6 +15,8 @@ use super::figures::FigureSeries;
 /// Every metric, registered once.
 pub struct Metrics {
     registry: Registry,
+    /// Held while gauges are read anew.
+    pub rendering: Mutex<()>,
     /// What operators count per endpoint.
     pub figures: FigureSeries,
     /// How endpoints stand.
@@ -89,6 +92,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(reload_ok.clone()))?;
         Ok(Metrics {
+            rendering: Mutex::new(()),
             figures: FigureSeries::new(&registry)?,
             of_endpoints: EndpointGauges::new(&registry)?,
             requests: counter(

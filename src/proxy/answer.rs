@@ -44,7 +44,6 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
     if ctx.travel == Travel::Held
         && harmless
         && ctx.retry_on().status(status)
-        && ctx.slot.as_ref().is_some_and(|slot| slot.may_retry(gateway.retries(ctx)))
         && fail::retry(gateway, session, ctx, outcome, cause_of(status))
     {
         let mut error = Error::explain(ErrorType::HTTPStatus(status), "tried elsewhere");
@@ -141,18 +140,19 @@ pub fn piece(gateway: &Arc<Gateway>, ctx: &mut Ctx, body: Option<&Bytes>, last: 
         }
     }
     if last {
-        complete(ctx);
+        complete(gateway, ctx);
     }
 }
 
 /// The engine's answer is whole: its slot is free, whatever the client still has to read.
-fn complete(ctx: &mut Ctx) {
+fn complete(gateway: &Gateway, ctx: &mut Ctx) {
     ctx.last_byte = Some(ctx.started.elapsed());
     ctx.control.clear();
     let usage = ctx.usage();
     ctx.told = Some(usage);
     let outcome = *ctx.outcome.get_or_insert(Outcome::Complete);
     if let Some(slot) = ctx.slot.take() {
+        fail::tell_watch(gateway, slot.grant().endpoint, outcome);
         slot.end(outcome, &usage);
     }
     ctx.end = End::OK;

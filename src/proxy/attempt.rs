@@ -48,13 +48,14 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
         return Err(fail::refuse(ctx, End::NO_ENDPOINT, Refusal::new(ErrorKind::Unavailable, "the endpoint is gone")));
     };
+    slot.begin(&upstream.figures);
     let Some(address) = upstream.address.get() else {
         let name = upstream.name.clone();
         ctx.slot = Some(slot);
         ctx.upstream = Some(upstream);
         let retry = ctx.retry_on().connect && fail::retry(gateway, session, ctx, Outcome::ConnectFailed, "resolve");
         if !retry {
-            fail::end_attempt(ctx, Outcome::ConnectFailed);
+            fail::end_attempt(gateway, ctx, Outcome::ConnectFailed);
             ctx.end = End::CONNECT;
             ctx.refusal =
                 Some(Refusal::new(ErrorKind::BadGateway, format!("the host name of {name} does not resolve")));
@@ -63,7 +64,6 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         error.set_retry(retry);
         return Err(error.into_up());
     };
-    slot.begin(&upstream.figures);
     set_body(ctx, &slot);
     let timers = upstream.timers;
     let allowance = if slot.grant().cold { timers.load_allowance } else { Duration::ZERO };

@@ -10,9 +10,7 @@ use pingora::http::RequestHeader;
 use super::admit::Stop;
 use super::ctx::{Ctx, Refusal};
 use super::{Gateway, facts, fail};
-use crate::admin::control::{
-    ControlError, Excluded, ExplainRequest, Explained, PricedEndpoint, PricedTerm, Verdict,
-};
+use crate::admin::control::{ControlError, Excluded, ExplainRequest, Explained, PricedEndpoint, PricedTerm, Verdict};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::fields::scan;
 use crate::dialect::info::RequestInfo;
@@ -46,9 +44,11 @@ pub fn explain(gateway: &Arc<Gateway>, asked: &ExplainRequest) -> Result<Explain
 
 fn head_of(asked: &ExplainRequest) -> Result<RequestHeader, ControlError> {
     let method = Method::from_bytes(asked.method.to_ascii_uppercase().as_bytes());
-    let method = method.map_err(|_| ControlError::invalid(format!("`{}` is no method", asked.method), "GET, POST ..."))?;
+    let method =
+        method.map_err(|_| ControlError::invalid(format!("`{}` is no method", asked.method), "GET, POST ..."))?;
     let uri = asked.path.parse::<Uri>().ok().filter(|uri| uri.path().starts_with('/'));
-    let uri = uri.ok_or_else(|| ControlError::invalid(format!("`{}` is no path", asked.path), "a path like /v1/models"))?;
+    let uri =
+        uri.ok_or_else(|| ControlError::invalid(format!("`{}` is no path", asked.path), "a path like /v1/models"))?;
     let failed = |error: Box<pingora::Error>| ControlError::Failed(error.to_string());
     let mut head = RequestHeader::build(method, b"/", None).map_err(failed)?;
     head.set_uri(uri);
@@ -94,6 +94,12 @@ fn judged(
     if let Some((kind, message)) = info.refusal(&plan.allow.iter().collect::<Vec<_>>()) {
         return Err(Refusal::new(kind, message).into());
     }
+    // of several pools any with a share may be asked first: the first of them here, unless the request is pinned
+    ctx.target = snapshot
+        .routes
+        .get(route)
+        .and_then(|binding| binding.targets.iter().position(|one| one.weight > 0))
+        .unwrap_or(0);
     let mut facts = facts::facts(gateway, ctx, head, plan, &info)?;
     facts.explain = true;
     ctx.facts = Arc::new(facts);
@@ -103,10 +109,13 @@ fn judged(
 /// Asks the route's pools in turn, as a request without luck would: the first that takes it.
 fn would_go(gateway: &Arc<Gateway>, ctx: &mut Ctx, told: &mut Explained) {
     let snapshot = ctx.snapshot.clone();
-    let targets = ctx.binding().map_or(&[][..], |binding| &binding.targets[..]).len();
+    let targets = ctx.binding().map_or(&[][..], |binding| &binding.targets[..]);
+    let first = ctx.target;
+    let others = targets.iter().enumerate().filter(|(place, target)| target.weight > 0 && *place != first);
+    let order: Vec<usize> = std::iter::once(first).chain(others.map(|(place, _)| place)).collect();
     told.priority = Some(ctx.facts.class);
-    for target in 0..targets {
-        ctx.target = target;
+    for (nth, target) in order.iter().enumerate() {
+        ctx.target = *target;
         let Some(bound) = ctx.target() else { continue };
         let (pool, strategy, among, place) = (bound.pool, bound.strategy, bound.among.clone(), bound.place);
         Arc::make_mut(&mut ctx.facts).among = among;
@@ -116,13 +125,14 @@ fn would_go(gateway: &Arc<Gateway>, ctx: &mut Ctx, told: &mut Explained) {
             ((dry, fleet.pool_view(pool).map_or(0, |view| view.queued)), Vec::new())
         });
         let passed_over = matches!(&dry.verdict, Decision::Reject(reason) if super::attempt::is_of_this_pool(reason));
-        if passed_over && target + 1 < targets {
+        if passed_over && nth + 1 < order.len() {
             told.notes.push(format!("pool {} cannot take it", snapshot.plan.pools[place].name));
             continue;
         }
         told.pool = Some(snapshot.plan.pools[place].name.to_string());
-        if targets > 1 && ctx.facts.pin.is_none() {
-            told.notes.push("the route splits its requests over several pools by weight: another may be asked first".into());
+        if order.len() > 1 && nth == 0 && ctx.facts.pin.is_none() {
+            told.notes
+                .push("the route splits its requests over several pools by weight: another may be asked first".into());
         }
         return tell(gateway, ctx, dry, queued, told);
     }
@@ -146,11 +156,10 @@ fn tell(gateway: &Arc<Gateway>, ctx: &Ctx, dry: Dry, queued: usize, told: &mut E
         Decision::Wait => Verdict::Wait { queued: queued as u64 },
         Decision::Reject(reason) => refused_by_fleet(gateway, ctx, reason),
     };
-    if let Some(pin) = &ctx.facts.pin
-        && let PinTo::Endpoint(id) = pin.to
-    {
-        told.pinned_to = Some(name(id));
-    }
+    told.pinned_to = ctx.facts.pin.zip(ctx.target()).and_then(|(pin, target)| match pin.to {
+        PinTo::Endpoint(id) => Some(name(id)),
+        to => gateway.herd.read(|fleet| fleet.pinned(target.pool, to)).map(name),
+    });
     let summary = dry.explanation.summary;
     told.summary = (!summary.is_empty()).then_some(summary);
     told.candidates = dry.explanation.candidates.into_iter().map(priced).collect();

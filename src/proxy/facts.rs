@@ -32,7 +32,11 @@ pub(super) fn name_model(head: &RequestHeader, ctx: &mut Ctx, info: &RequestInfo
 
 /// The first route that matches what the listener of this name heard.
 pub(super) fn find_route(head: &RequestHeader, listener: &str, ctx: &Ctx, info: &RequestInfo) -> Result<usize, Stop> {
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    // over HTTP/2 the host is not among the headers
+    let authority = head.uri.authority().map(|authority| authority.as_str());
+    let host = |name: &str| authority.filter(|_| name == "host");
+    let written = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let header = |name: &str| host(name).or_else(|| written(name));
     let routes = &ctx.snapshot.plan.routes;
     // A route may supply the model that the body lacks: it is then matched by that model.
     let matches = |route: &RoutePlan| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::{Outcome, Reason, Usage};
+use arriero_core::{EndpointId, Outcome, Reason, Usage};
 use http::StatusCode;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
@@ -12,26 +12,31 @@ use super::ctx::{Ctx, End, Refusal};
 use super::{Gateway, local, reply, shim};
 use crate::dialect::errors::{self, ErrorKind};
 
-/// Ends the attempt and says whether the request is tried on another endpoint. Never after the first response byte.
+/// Says whether the request is tried on another endpoint, and if so ends the attempt. Never after the first response
+/// byte, and never for a request that is bound to an endpoint. If not, the attempt still holds its slot.
 pub fn retry(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, outcome: Outcome, cause: &str) -> bool {
+    let most = gateway.retries(ctx);
+    let may = !has_answer(session) && outcome != Outcome::ClientGone; // the fleet knows who is bound to its endpoint
+    let Some(slot) = ctx.slot.take_if(|slot| may && slot.may_retry(most)) else { return false };
     ctx.outcome = Some(outcome);
-    let Some(slot) = ctx.slot.take() else { return false };
-    let untouched = !has_answer(session);
-    let bound = ctx.facts.pin.is_some_and(|pin| pin.hard);
-    let may = untouched && !bound && outcome != Outcome::ClientGone;
-    let again = may && slot.may_retry(gateway.retries(ctx));
     let endpoint = slot.grant().endpoint;
+    tell_watch(gateway, endpoint, outcome);
     slot.end(outcome, &Usage::default());
-    if again {
-        let facts = Arc::make_mut(&mut ctx.facts);
-        if let Some(upstream) = &ctx.upstream {
-            upstream.figures.redispatches.inc();
-        }
-        facts.attempt += 1;
-        facts.tried.push(endpoint);
-        gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
+    if let Some(upstream) = &ctx.upstream {
+        upstream.figures.redispatches.inc();
     }
-    again
+    let facts = Arc::make_mut(&mut ctx.facts);
+    facts.attempt += 1;
+    facts.tried.push(endpoint);
+    gateway.metrics.retries.with_label_values(&[facts.route.as_ref(), cause]).inc();
+    true
+}
+
+/// A failed request brings the endpoint's next check forward.
+pub(super) fn tell_watch(gateway: &Gateway, endpoint: EndpointId, outcome: Outcome) {
+    if outcome.is_endpoint_failure() {
+        gateway.watches.request_failed(endpoint);
+    }
 }
 
 /// The client has the head of an answer. A 101 is one: a WebSocket runs.
@@ -48,7 +53,7 @@ pub fn connect(gateway: &Arc<Gateway>, session: &Session, ctx: &mut Ctx, mut err
     }
     let again = ctx.retry_on().connect && retry(gateway, session, ctx, Outcome::ConnectFailed, "connect");
     if !again {
-        end_attempt(ctx, Outcome::ConnectFailed);
+        end_attempt(gateway, ctx, Outcome::ConnectFailed);
         ctx.end = End::CONNECT;
         ctx.why = Some(error.to_string());
         let name = ctx.upstream.as_ref().map_or("", |upstream| &upstream.name);
@@ -103,7 +108,7 @@ pub fn proxying(
     let again = cause.is_some_and(|cause| ctx.replayable && retry(gateway, session, ctx, outcome, cause));
     ctx.was_late |= again && outcome == Outcome::Timeout;
     if !again {
-        end_attempt(ctx, outcome);
+        end_attempt(gateway, ctx, outcome);
         ctx.why = Some(if timed_out { "the engine took too long".to_owned() } else { error.to_string() });
         let stalled = ours && *error.etype() == ErrorType::WriteTimedout;
         ctx.end = if stalled { End::CLIENT_STALL } else { end_of(outcome, started) };
@@ -116,10 +121,11 @@ pub fn proxying(
 /// A kept connection that breaks this soon was closed by the engine before it saw the request.
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
-pub(super) fn end_attempt(ctx: &mut Ctx, outcome: Outcome) {
+pub(super) fn end_attempt(gateway: &Gateway, ctx: &mut Ctx, outcome: Outcome) {
     ctx.outcome = Some(outcome);
     let usage = ctx.usage();
     if let Some(slot) = ctx.slot.take() {
+        tell_watch(gateway, slot.grant().endpoint, outcome);
         slot.end(outcome, &usage);
     }
 }

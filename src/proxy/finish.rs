@@ -103,7 +103,8 @@ fn figure(ctx: &Ctx, route: &Figures, status: u16, usage: &Usage, total: Duratio
         _ => {}
     }
     route.redispatches.inc_by(u64::from(ctx.facts.attempt));
-    for figures in [Some(route), ctx.upstream.as_ref().map(|upstream| upstream.figures.as_ref())].into_iter().flatten() {
+    for figures in [Some(route), ctx.upstream.as_ref().map(|upstream| upstream.figures.as_ref())].into_iter().flatten()
+    {
         figures.bytes_in.inc_by(ctx.facts.body_bytes);
         figures.bytes_out.inc_by(ctx.bytes_out);
         figures.tokens.inc_by(usage.output_tokens.map_or(0, u64::from));

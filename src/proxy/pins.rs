@@ -1,14 +1,14 @@
 //! To which endpoint a request belongs: by an id that an engine made, by its cookie, by its key. And how that is told to
 //! the client and noted for later requests.
 //!
-//! The first of these that the request has counts, in this order. A route over several pools keeps to the pool that
+//! The first of these that the request has counts, in this order; an id that no pool knows does not. A route over several pools keeps to the pool that
 //! knows the endpoint; where none does, a key chooses the pool by its hash instead of chance.
 
 use std::sync::Arc;
 
 use arriero_core::{EndpointId, Pin, PinTo};
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use xxhash_rust::xxh3::xxh3_64;
@@ -34,31 +34,31 @@ pub(super) fn pin(
     let body: &[u8] = if ctx.has_json { &ctx.body } else { b"" };
     if let Some(id) = stateful::asked(path, body) {
         let to = PinTo::Id(xxh3_64(id.as_bytes()));
-        choose_target(gateway, ctx, to, None);
-        return Some(Pin { to, hard: true });
+        if let Some(target) = who_knows(gateway, ctx, to) {
+            ctx.target = target;
+            return Some(Pin { to, hard: true });
+        }
     }
     let AffinityPlan { by, hard } = plan.affinity.as_ref()?;
     let to = match by {
         AffinityBy::Cookie { name, .. } => PinTo::Endpoint(named_by_cookie(head, ctx, name)?),
-        AffinityBy::Keys { by, ttl, entries } => {
+        AffinityBy::Keys { by, ttl, .. } => {
             let key = keys::hash_key(by, head, ctx, model)?;
-            let to = PinTo::Key { key, ttl: *ttl, entries: *entries };
-            choose_target(gateway, ctx, to, Some(key));
+            let to = PinTo::Key { key, ttl: *ttl };
+            if ctx.binding().is_some_and(|binding| binding.targets.len() > 1) {
+                let known = who_knows(gateway, ctx, to);
+                ctx.target = known.or_else(|| Some(ctx.binding()?.target_for(key))).unwrap_or(ctx.target);
+            }
             to
         }
     };
     Some(Pin { to, hard: *hard })
 }
 
-/// Of several pools the one that knows the pin; else the one that the key falls to.
-fn choose_target(gateway: &Gateway, ctx: &mut Ctx, to: PinTo, key: Option<u64>) {
-    let Some(binding) = ctx.binding().filter(|binding| binding.targets.len() > 1) else { return };
-    let knows = gateway.herd.read(|fleet| {
-        binding.targets.iter().position(|target| target.weight > 0 && fleet.pinned(target.pool, to).is_some())
-    });
-    if let Some(target) = knows.or_else(|| key.map(|key| binding.target_for(key))) {
-        ctx.target = target;
-    }
+/// Which of the route's pools knows the pin. A pool that takes no new requests (weight 0) goes on with what it began.
+fn who_knows(gateway: &Gateway, ctx: &Ctx, to: PinTo) -> Option<usize> {
+    let targets = &ctx.binding()?.targets;
+    gateway.herd.read(|fleet| targets.iter().position(|target| fleet.pinned(target.pool, to).is_some()))
 }
 
 /// The endpoint that the client's cookie names, in whichever pool of the route.
@@ -82,6 +82,9 @@ pub(super) fn set_cookie(head: &RequestHeader, by_tls: bool, ctx: &Ctx, response
     let plan = ctx.route.and_then(|route| ctx.snapshot.plan.routes[route].affinity.as_ref());
     let Some(AffinityPlan { by: AffinityBy::Cookie { name, ttl }, .. }) = plan else { return Ok(()) };
     let Some(upstream) = &ctx.upstream else { return Ok(()) };
+    if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS {
+        return Ok(()); // nobody is tied to an engine that failed him
+    }
     let value = format!("{:016x}", upstream.key);
     if keys::cookie(head, name).as_deref() == Some(value.as_bytes()) && ttl.is_none() {
         return Ok(());

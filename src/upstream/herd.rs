@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::endpoint::Health;
 use arriero_core::{
-    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage, WaiterId,
+    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage,
+    WaiterId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -55,7 +57,12 @@ impl Herd {
     /// An empty fleet; `seed` feeds the strategies' generators.
     pub fn new(seed: u64) -> Arc<Herd> {
         let inner = Inner { fleet: Fleet::new(seed), ticks_at: Time::ZERO, waiting: HashMap::new() };
-        Arc::new(Herd { start: Instant::now(), inner: Mutex::new(inner), nearer: Notify::new(), cuts: Mutex::default() })
+        Arc::new(Herd {
+            start: Instant::now(),
+            inner: Mutex::new(inner),
+            nearer: Notify::new(),
+            cuts: Mutex::default(),
+        })
     }
 
     /// Now, on the fleet's clock.
@@ -122,7 +129,12 @@ impl Herd {
 
     /// Tells when the endpoint turns down.
     pub fn cuts(&self, endpoint: EndpointId) -> Cuts {
-        self.cuts.lock().entry(endpoint).or_insert_with(|| watch::channel(0).0).subscribe()
+        let mut cuts = self.cuts.lock().entry(endpoint).or_insert_with(|| watch::channel(0).0).subscribe();
+        // it may have turned down since the slot was granted
+        if self.read(|fleet| fleet.endpoints().get(endpoint).is_none_or(|endpoint| endpoint.health == Health::Down)) {
+            cuts.mark_changed();
+        }
+        cuts
     }
 
     /// Ends what runs at these endpoints, where it wants to be ended.

@@ -8,14 +8,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arriero_core::{EndpointId, Inventory};
+use arriero_core::endpoint::State;
+use arriero_core::{EndpointId, Inventory, Verdicts};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::address::{Address, Names};
 use super::herd::Herd;
-use crate::engine::{self, Description, EngineKind, Limits, Lists, Load, Target};
+use crate::engine::{self, Description, EngineKind, Limits, Lists, Load, Steer, Target};
 
 /// What a watch needs to know; equal = nothing to restart.
 #[derive(Clone, PartialEq)]
@@ -57,7 +58,9 @@ pub struct Watches {
 struct Running {
     spec: WatchSpec,
     address: Arc<Address>,
-    /// Dropped: the tasks end.
+    /// Dropped: the watch ends.
+    steer: Steer,
+    /// Dropped: nobody looks after the address any more.
     _stop: watch::Sender<bool>,
 }
 
@@ -66,7 +69,7 @@ impl Watches {
     pub fn become_these(&self, herd: &Arc<Herd>, wanted: Vec<(EndpointId, WatchSpec, Arc<Address>)>) {
         let mut running = self.running.lock();
         let keep: HashSet<EndpointId> = wanted.iter().map(|(id, ..)| *id).collect();
-        running.retain(|id, _| keep.contains(id)); // a dropped `stop` ends its tasks
+        running.retain(|id, _| keep.contains(id)); // what is dropped ends its tasks
         self.heard.lock().retain(|id, _| keep.contains(id));
         for (id, spec, address) in wanted {
             let unchanged =
@@ -77,8 +80,22 @@ impl Watches {
         }
     }
 
-    /// True: the engine at `id` is asked nothing until further notice.
-    pub fn pause(&self, _id: EndpointId, _on: bool) {}
+    /// Lets the watch rest while its endpoint is in maintenance, and wakes it when that is over. What the fleet says is read
+    /// under the lock, so that of two orders the last one counts.
+    pub fn follow(&self, herd: &Herd, id: EndpointId) {
+        let running = self.running.lock();
+        let rests = herd.read(|fleet| fleet.endpoints().get(id).is_some_and(|endpoint| endpoint.state == State::Maint));
+        if let Some(watch) = running.get(&id) {
+            watch.steer.rest(rests);
+        }
+    }
+
+    /// A request failed at the endpoint: its next check is due soon.
+    pub fn request_failed(&self, id: EndpointId) {
+        if let Some(watch) = self.running.lock().get(&id) {
+            watch.steer.request_failed();
+        }
+    }
 
     /// What the engine at `id` said of itself.
     pub fn heard<R>(&self, id: EndpointId, look: impl FnOnce(&Heard) -> R) -> Option<R> {
@@ -86,20 +103,20 @@ impl Watches {
     }
 
     fn start(&self, herd: &Arc<Herd>, id: EndpointId, spec: WatchSpec, address: Arc<Address>) -> Running {
-        let (stop, stopped) = watch::channel(false);
+        let (steer, steered) = engine::steer();
         let sink = Arc::new(ToFleet { herd: herd.clone(), heard: self.heard.clone(), id, name: spec.name.clone() });
         let place = Some(address.clone() as Arc<dyn engine::Place>);
-        let watch = engine::watch(spec.target.clone(), place, spec.kind, spec.limits.clone(), sink, stopped.clone());
+        let watch = engine::watch(spec.target.clone(), place, spec.kind, spec.limits.clone(), sink, steered);
         tokio::spawn(watch);
         let fresh = address.clone().keep_fresh(Names::System, spec.resolve);
-        let mut stopped = stopped;
+        let (stop, mut stopped) = watch::channel(false);
         tokio::spawn(async move {
             tokio::select! {
                 () = fresh => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         });
-        Running { spec, address, _stop: stop }
+        Running { spec, address, steer, _stop: stop }
     }
 }
 
@@ -132,7 +149,7 @@ impl engine::Sink for ToFleet {
             .change(|fleet, now| ((), fleet.describe(now, self.id, description.class, description.speaks, inventory)));
     }
 
-    fn probed(&self, ok: bool, why: &str) {
+    fn probed(&self, ok: bool, why: &str) -> Verdicts {
         let changed = {
             let mut heard = self.heard.lock();
             let heard = heard.entry(self.id).or_default();
@@ -145,7 +162,10 @@ impl engine::Sink for ToFleet {
         } else if changed {
             log::info!("{}: check passed", self.name);
         }
-        self.herd.change(|fleet, now| ((), fleet.probed(now, self.id, ok)));
+        self.herd.change(|fleet, now| {
+            let resolutions = fleet.probed(now, self.id, ok);
+            (fleet.verdicts(self.id), resolutions)
+        })
     }
 
     fn sampled(&self, load: Load) {

@@ -4,7 +4,7 @@ use arriero::config::render;
 
 use crate::load_text;
 
-fn show(text: &str) -> String {
+pub(crate) fn show(text: &str) -> String {
     match load_text(text) {
         Ok(plan) => panic!("this loads:\n{text}\nas\n{}", plan.dump()),
         Err(findings) => render(&findings),
@@ -25,17 +25,17 @@ macro_rules! broken {
 }
 
 /// One good pool, and what else is given.
-fn with_pool(rest: &str) -> String {
+pub(crate) fn with_pool(rest: &str) -> String {
     format!("pools: {{ home: {{ endpoints: [\"http://a:1\"] }} }}\n{rest}")
 }
 
 /// A listener with this, a pool, and a route.
-fn listener(text: &str) -> String {
+pub(crate) fn listener(text: &str) -> String {
     with_pool(&format!("listeners:\n  edge: {{ bind: \"127.0.0.1:1\", {text} }}\n"))
 }
 
 /// Two listeners, client keys, two pools with labels, and these routes.
-fn routes(lines: &str) -> String {
+pub(crate) fn routes(lines: &str) -> String {
     format!(
         "listeners: {{ edge: {{ bind: \"127.0.0.1:1\" }}, inner: {{ bind: \"127.0.0.1:2\" }} }}\n\
          auth: {{ keys_file: clients }}\n\
@@ -47,12 +47,12 @@ fn routes(lines: &str) -> String {
 }
 
 /// One pool with these lines.
-fn pool(lines: &str) -> String {
+pub(crate) fn pool(lines: &str) -> String {
     format!("pools:\n  home:\n    {}\n", lines.replace('\n', "\n    "))
 }
 
 /// One pool with this endpoint.
-fn endpoint(text: &str) -> String {
+pub(crate) fn endpoint(text: &str) -> String {
     pool(&format!("endpoints:\n  - {text}"))
 }
 

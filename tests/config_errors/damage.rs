@@ -1,10 +1,15 @@
 //! Damaged texts: loading never panics, always says something, and says it where there is something.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
-use crate::load_text;
+use crate::{folder, load_in, load_text};
 
-const TEXTS: [&str; 2] = [include_str!("../../conf/home.yaml"), crate::edge::EDGE];
+/// One folder for all of them: texts are read from memory.
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(folder);
+
+const TEXTS: [&str; 3] = [include_str!("../../conf/home.yaml"), crate::edge::EDGE, crate::keeping::KEEPING];
 
 const SCRAPS: [&str; 16] = [
     "*",
@@ -36,7 +41,7 @@ fn damaged(text: &str, cuts: &[(usize, usize, usize)]) -> String {
 }
 
 fn check(text: &str) {
-    let Err(findings) = load_text(text) else { return };
+    let Err(findings) = load_in(text, FOLDER.path()) else { return };
     assert!(!findings.is_empty());
     let lines: Vec<&str> = text.split('\n').collect();
     for finding in findings {

@@ -1,7 +1,10 @@
 //! What operators see: every kind of mistake in a configuration as a snapshot, and good configurations as plans.
 #![allow(clippy::unwrap_used)]
 
+mod alone;
+#[macro_use]
 mod broken;
+mod broken_keeping;
 mod damage;
 mod edge;
 mod good;

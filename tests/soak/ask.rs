@@ -8,6 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+/// Names of sessions: more than an affinity table has room for.
+const SESSIONS: u32 = 500;
+
 /// Whose API it speaks: what an answer and an error look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -51,22 +54,30 @@ pub struct Ask {
     pub path: &'static str,
     /// Header `x-soak`: the route.
     pub route: String,
+    /// The model that it asks for; empty where no engine is meant to see it.
+    pub model: &'static str,
+    /// Header `x-session-id`.
+    pub session: u32,
+    /// Header `x-priority`.
+    pub priority: i16,
     pub tokens: u32,
     pub body: Bytes,
     pub h2: bool,
     pub leave: Leave,
 }
 
-/// The request with this number.
-pub fn draw(seed: u64, number: u64, may_leave: bool) -> Ask {
+/// The request with this number, by one of these routes or by `narrow`.
+pub fn draw(seed: u64, number: u64, may_leave: bool, routes: &[&'static str]) -> Ask {
     let mut random = fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let route = if random.u32(..12) == 0 { "narrow".to_owned() } else { random.u32(..4).to_string() };
+    let route =
+        if random.u32(..12) == 0 { "narrow".to_owned() } else { routes[random.usize(..routes.len())].to_owned() };
     let tokens = if random.u32(..25) == 0 { random.u32(200..600) } else { random.u32(1..30) };
     let padding = match random.u32(..100) {
         0..70 => random.usize(..400),
         70..92 => random.usize(1_000..20_000),
         _ => 200 * 1024,
     };
+    let (session, priority) = (random.u32(..SESSIONS), random.i16(-100..=100));
     let (h2, leave) = (random.u32(..4) == 0, leave(&mut random, may_leave));
     let ask = Ask {
         number,
@@ -75,6 +86,9 @@ pub fn draw(seed: u64, number: u64, may_leave: bool) -> Ask {
         post: true,
         path: "",
         route,
+        model: "",
+        session,
+        priority,
         tokens,
         body: Bytes::new(),
         h2,
@@ -118,9 +132,9 @@ fn mistaken(ask: Ask, random: &mut fastrand::Rng) -> Ask {
     Ask { wish: Wish::Error(status), path, api, body, ..ask }
 }
 
-/// `narrow` has an engine for OpenAI's paths only; `talk` is where Anthropic's are served, `only-a` on one engine.
+/// `narrow` has an engine for OpenAI's paths only, and what is strictly kept at one endpoint must be what all can do; `talk` is where Anthropic's are served, `only-a` on one engine.
 fn inference(ask: Ask, random: &mut fastrand::Rng, padding: usize) -> Ask {
-    let narrow = ask.route == "narrow";
+    let narrow = ["narrow", "hard"].contains(&ask.route.as_str());
     let (path, api, field) = match random.u32(..if narrow { 6 } else { 12 }) {
         0..4 => ("/v1/chat/completions", Api::OpenAi, "messages"),
         4 => ("/v1/completions", Api::OpenAi, "prompt"),
@@ -142,11 +156,11 @@ fn inference(ask: Ask, random: &mut fastrand::Rng, padding: usize) -> Ask {
     };
     let text = format!("request {} {}", ask.number, "herd ".repeat(padding / 5));
     let content = if field == "messages" { json!([{ "role": "user", "content": text }]) } else { json!(text) };
-    let (stream, model) = (json!(wish == Wish::Stream), json!(model));
+    let (stream, quoted) = (json!(wish == Wish::Stream), json!(model));
     let body = if random.bool() {
-        format!(r#"{{"model":{model},"stream":{stream},"{field}":{content}}}"#)
+        format!(r#"{{"model":{quoted},"stream":{stream},"{field}":{content}}}"#)
     } else {
-        format!(r#"{{"{field}":{content},"stream":{stream},"model":{model}}}"#)
+        format!(r#"{{"{field}":{content},"stream":{stream},"model":{quoted}}}"#)
     };
-    Ask { wish, path, api, body: Bytes::from(body), ..ask }
+    Ask { wish, path, api, model, body: Bytes::from(body), ..ask }
 }

@@ -1,30 +1,70 @@
-//! The fleet under the soak: six lab engines in two pools, the configurations that name them, and their faults.
+//! The fleet under the soak: seven lab engines behind counting doors, and the configurations that name them.
 //!
 //! Pool `herd`: Ollama-like `a` (swaps two of its models) and `b`, vLLM-like `c`, OpenAI-like `d` and `e`; `e` comes and
-//! goes with reloads. Pool `narrow`: `f` alone, one slot, a short queue. Caps are requests at once.
+//! goes with reloads, OpenAI-like `g` by the admin API. Pool `narrow`: `f` alone, one slot, a short queue. Caps are
+//! requests at once.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arriero_lab::http::{Fault, FaultKind, LabEngine, LabSpec};
 use arriero_lab::model::{ModelSpec, OllamaSpec, VllmSpec};
 
+use crate::ask::{Api, Ask};
+use crate::book::{Away, Book};
+use crate::front::Front;
+use crate::traits::Traits;
+
 /// Virtual milliseconds per real one.
 const TIME_SCALE: f64 = 20.0;
-/// Every strategy, each on its own route of pool `herd`: header `x-soak: 0` to `3`.
-pub const STRATEGIES: [&str; 4] = ["round-robin", "least-connection", "model-affinity", "queue-aware"];
+/// Every strategy; route `route-N` of pool `herd` (header `x-soak: N`) begins with the N-th.
+pub const STRATEGIES: [&str; 9] = [
+    "round-robin",
+    "least-connection",
+    "model-affinity",
+    "queue-aware",
+    "token-backlog",
+    "auto",
+    "hash",
+    "random",
+    "first",
+];
+/// Routes whose strategy changes.
+pub const TURNING: [&str; 4] = ["0", "1", "2", "3"];
+/// Routes that keep a key at its endpoint, and their `affinity`: softly by session, softly and strictly by cookie.
+pub const KEEPING: [(&str, &str); 3] = [
+    ("keyed", "{ by: [session], ttl: 10s, entries: 100 }"),
+    ("cookie", "{ insert_cookie: soak, ttl: 10s }"),
+    ("hard", "{ insert_cookie: soak-hard, ttl: 10s, hard: true }"),
+];
+/// Entries of the affinity table, as in [`KEEPING`].
+pub const ENTRIES: u64 = 100;
 
 /// One engine and the two caps that reloads switch between.
 pub struct Member {
     pub name: &'static str,
     pub lab: LabEngine,
+    pub front: Front,
+    pub book: Arc<Book>,
     pub caps: [u32; 2],
 }
 
 impl Member {
-    /// No configuration ever allows more than this.
+    /// Nobody ever allows more than this.
     pub fn most(&self) -> u32 {
         self.caps[0].max(self.caps[1])
+    }
+
+    /// True if it can answer this.
+    pub fn serves(&self, ask: &Ask) -> bool {
+        let pool = (self.name == "f") == (ask.route == "narrow");
+        let speaks = match ask.api {
+            Api::OpenAi => true,
+            Api::Ollama => ["a", "b"].contains(&self.name),
+            Api::Anthropic => ["b", "c"].contains(&self.name),
+        };
+        pool && speaks && (ask.model != "only-a" || self.name == "a")
     }
 }
 
@@ -52,21 +92,29 @@ async fn member(name: &'static str, spec: LabSpec, caps: [u32; 2]) -> Member {
         context_tokens: 1 << 20,
         ..spec
     };
-    Member { name, lab: LabEngine::start(spec).await.expect("a loopback port"), caps }
+    let lab = LabEngine::start(spec).await.expect("a loopback port");
+    let book = Book::new(name, caps[0]);
+    let front = Front::start(lab.addr(), book.clone()).await;
+    Member { name, lab, front, book, caps }
 }
 
 /// Starts the engines.
 pub async fn start() -> Vec<Member> {
     let batching =
         VllmSpec { base_ms: 4.0, ..VllmSpec::a100_8b(["small", "big", "talk"].map(|name| model(name, 8.0)).to_vec()) };
-    vec![
+    let members = vec![
         member("a", swapping(["small", "big", "only-a"], 4), [4, 3]).await,
         member("b", swapping(["small", "big", "talk"], 2), [2, 1]).await,
         member("c", LabSpec::vllm(batching), [8, 5]).await,
         member("d", always_there(3), [3, 2]).await,
         member("e", always_there(2), [2, 2]).await,
         member("f", always_there(1), [1, 1]).await,
-    ]
+        member("g", always_there(3), [3, 3]).await,
+    ];
+    let joins_later = members.last().expect("members");
+    joins_later.book.leaves(Away::Word, None);
+    joins_later.book.shut(true);
+    members
 }
 
 /// What a reload may change.
@@ -87,45 +135,70 @@ impl Variant {
     pub const FIRST: Variant = Variant { caps: 0, with_e: true, turned: 0, strict: false };
 
     /// Below listeners, admin and access log.
-    pub fn yaml(&self, members: &[Member]) -> String {
+    pub fn yaml(&self, members: &[Member], traits: Traits) -> String {
         let endpoint = |member: &Member| {
-            let (name, url, cap) = (member.name, member.lab.url(), member.caps[self.caps]);
+            let (name, url, cap) = (member.name, member.front.url(), member.caps[self.caps]);
             format!("      - {{ name: {name}, url: {url:?}, max_in_flight: {cap} }}\n")
         };
-        let herd = members.iter().filter(|member| member.name != "f" && (self.with_e || member.name != "e"));
-        let herd: String = herd.map(endpoint).collect();
+        let herd = members.iter().filter(|member| !["f", "g"].contains(&member.name));
+        let herd: String = herd.filter(|member| self.with_e || member.name != "e").map(endpoint).collect();
         let narrow: String = members.iter().filter(|member| member.name == "f").map(endpoint).collect();
-        let (queue, engine) = if self.strict { ("3s", "700ms") } else { ("60s", "60s") };
-        let timeouts = format!("{{ connect: 1s, first_byte: {engine}, between_chunks: {engine} }}");
-        let health = "{ every: 250ms, rise: 1, fall: 2, timeout: 2s }";
-        let mut text = format!(
-            "pools:\n  herd:\n    health: {health}\n    timeouts: {timeouts}\n    queue: {{ max_requests: 500, timeout: {queue} }}\n    \
-             endpoints:\n{herd}  narrow:\n    health: {health}\n    timeouts: {timeouts}\n    queue: {{ max_requests: 3, timeout: 300ms }}\n    \
-             endpoints:\n{narrow}routes:\n"
+        let (queue, engine) = if self.strict { ("6s", "3s") } else { ("60s", "60s") };
+        let mut common = format!(
+            "    health: {{ every: 250ms, rise: 1, fall: 2, timeout: 2s }}\n    \
+             timeouts: {{ connect: 1s, first_byte: {engine}, between_chunks: {engine} }}\n"
         );
-        for route in 0..STRATEGIES.len() {
-            let strategy = STRATEGIES[(route + self.turned) % STRATEGIES.len()];
+        // Everybody may be tried, so that no error is due to a limit of retries.
+        common +=
+            if traits.budget { "    retries: { count: 8, budget: 100%, at_least: 100 }\n" } else { "    retries: 8\n" };
+        if traits.ejection {
+            common += "    ejection: { failures: 3, first: 300ms, longest: 2s }\n";
+        }
+        if traits.slow_start {
+            common += "    defaults: { slow_start: { over: 1s, new: true } }\n";
+        }
+        let mut text = format!(
+            "pools:\n  herd:\n{common}    queue: {{ max_requests: 500, timeout: {queue} }}\n    endpoints:\n{herd}  \
+             narrow:\n{common}    queue: {{ max_requests: 3, timeout: 300ms }}\n    endpoints:\n{narrow}routes:\n"
+        );
+        let priority = if traits.priority { ", priority: { header: x-priority }" } else { "" };
+        let mut route = |name: &str, pool: &str, strategy: &str, more: &str| {
             let _infallible = writeln!(
                 text,
-                "  - {{ name: route-{route}, match: {{ header: {{ x-soak: \"{route}\" }} }}, pool: herd, balance: {strategy} }}"
+                "  - {{ name: route-{name}, match: {{ header: {{ x-soak: {name:?} }} }}, pool: {pool}, \
+                 balance: {strategy}{more} }}"
             );
+        };
+        for (place, name) in TURNING.iter().enumerate() {
+            route(name, "herd", STRATEGIES[(place + self.turned) % STRATEGIES.len()], priority);
         }
-        text + "  - { name: narrow, match: { header: { x-soak: narrow } }, pool: narrow, balance: queue-aware }\n"
+        for (name, affinity) in KEEPING.iter().filter(|_| traits.affinity) {
+            route(name, "herd", "least-connection", &format!(", affinity: {affinity}"));
+        }
+        route("narrow", "narrow", "queue-aware", "");
+        text
     }
 }
 
-/// A fault that heals by itself. `Refuse` is death and return.
-pub fn fault(random: &mut fastrand::Rng) -> Fault {
-    let (kind, p) = match random.u32(..8) {
-        0 => (FaultKind::Busy, 0.5),
-        1 => (FaultKind::Error, 0.3),
-        2 => (FaultKind::Hang, 0.2),
-        3 => (FaultKind::Reset { after_chunks: 0 }, 0.3),
-        4 => (FaultKind::Reset { after_chunks: random.u32(1..12) }, 0.5),
-        5 => (FaultKind::Slow { factor: 4.0 }, 1.0),
-        6 => (FaultKind::Garbage, 0.3),
-        _ => (FaultKind::Refuse, 1.0),
+/// Values of header `x-soak` besides `narrow`.
+pub fn routes(traits: Traits) -> Vec<&'static str> {
+    let keeping = KEEPING.iter().filter(|_| traits.affinity).map(|(name, _)| *name);
+    TURNING.into_iter().chain(keeping).collect()
+}
+
+/// A fault that heals by itself, and what it does to an engine's name. Death and return are the operator's.
+pub fn fault(random: &mut fastrand::Rng) -> (Fault, Away) {
+    let (kind, p, away) = match random.u32(..20) {
+        0 => (FaultKind::Busy, 0.5, Away::Busy),
+        1..3 => (FaultKind::Error, 0.3, Away::Error500),
+        3..6 => (FaultKind::Hang, 0.2, Away::Fault),
+        6..9 => (FaultKind::Reset { after_chunks: 0 }, 0.3, Away::Fault),
+        9..13 => (FaultKind::Reset { after_chunks: random.u32(1..12) }, 0.5, Away::Fault),
+        13..17 => (FaultKind::Slow { factor: 4.0 }, 1.0, Away::Fault),
+        _ => (FaultKind::Garbage, 0.3, Away::Fault),
     };
     let lasting = Duration::from_millis(random.u64(50..700));
-    Fault { p, delay_ms: random.u64(..20), for_ms: u64::try_from(lasting.as_millis()).ok(), ..Fault::always(kind) }
+    let fault =
+        Fault { p, delay_ms: random.u64(..20), for_ms: u64::try_from(lasting.as_millis()).ok(), ..Fault::always(kind) };
+    (fault, away)
 }

@@ -3,6 +3,8 @@
 //! What is dropped before its end is cancelled, as a client that leaves does: an HTTP/1 connection is closed, an HTTP/2
 //! stream is reset.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
@@ -10,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::ask::Ask;
+use crate::book::now;
 
 /// One client's line.
 pub struct Line {
@@ -17,6 +20,8 @@ pub struct Line {
     pub h1_url: String,
     pub h2_port: u16,
     h2: Option<SendRequest<Bytes>>,
+    /// What answers asked to be sent back, by name.
+    cookies: BTreeMap<String, String>,
 }
 
 /// An answer whose head is there.
@@ -42,39 +47,60 @@ impl Drop for Upload {
 
 impl Line {
     pub fn new(h1: reqwest::Client, h1_url: String, h2_port: u16) -> Line {
-        Line { h1, h1_url, h2_port, h2: None }
+        Line { h1, h1_url, h2_port, h2: None, cookies: BTreeMap::new() }
     }
 
     /// Sends a request and waits for the head of its answer. The error tells what happened instead.
     pub async fn send(&mut self, ask: &Ask) -> Result<Answer, String> {
-        if ask.h2 {
-            let answer = self.send_h2(ask).await;
-            if answer.is_err() {
-                self.h2 = None;
+        let headers = self.headers(ask)?;
+        let answer = if ask.h2 { self.send_h2(ask, headers).await } else { self.send_h1(ask, headers).await };
+        match &answer {
+            Err(_) => self.h2 = None,
+            Ok(answer) => {
+                let pair = answer.headers.get("set-cookie").and_then(|value| value.to_str().ok()?.split(';').next());
+                if let Some((name, value)) = pair.and_then(|pair| pair.split_once('=')) {
+                    self.cookies.insert(name.to_owned(), value.to_owned());
+                }
             }
-            return answer;
         }
+        answer
+    }
+
+    fn headers(&self, ask: &Ask) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        let mut say = |name: &'static str, value: String| {
+            headers.insert(name, value.parse().map_err(|error| format!("{name}: {error}"))?);
+            Ok::<(), String>(())
+        };
+        say("content-type", "application/json".to_owned())?;
+        say("x-soak", ask.route.clone())?;
+        say("x-soak-sent", now().to_string())?;
+        say("x-lab-tokens", ask.tokens.to_string())?;
+        say("x-request-id", id(ask))?;
+        say("x-session-id", format!("session-{}", ask.session))?;
+        say("x-priority", ask.priority.to_string())?;
+        if !self.cookies.is_empty() {
+            let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            say("cookie", pairs.join("; "))?;
+        }
+        Ok(headers)
+    }
+
+    async fn send_h1(&self, ask: &Ask, headers: HeaderMap) -> Result<Answer, String> {
         let url = format!("{}{}", self.h1_url, ask.path);
         let request = if ask.post { self.h1.post(url).body(ask.body.clone()) } else { self.h1.get(url) };
-        let request = request.header("x-soak", &ask.route).header("x-lab-tokens", ask.tokens);
-        let request = request.header("content-type", "application/json").header("x-request-id", id(ask));
-        let response = request.send().await.map_err(|error| format!("HTTP/1: {error:?}"))?;
+        let response = request.headers(headers).send().await.map_err(|error| format!("HTTP/1: {error:?}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, body: Body::H1(response) })
     }
 
-    async fn send_h2(&mut self, ask: &Ask) -> Result<Answer, String> {
+    async fn send_h2(&mut self, ask: &Ask, headers: HeaderMap) -> Result<Answer, String> {
         let client = self.connected().await?;
         let mut client = client.ready().await.map_err(|error| format!("HTTP/2 not ready: {error}"))?;
         let method = if ask.post { Method::POST } else { Method::GET };
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("http://soak.test{}", ask.path))
-            .header("x-soak", &ask.route)
-            .header("x-lab-tokens", ask.tokens)
-            .header("x-request-id", id(ask))
-            .header("content-type", "application/json");
-        let request = request.body(()).map_err(|error| error.to_string())?;
+        let request = Request::builder().method(method).uri(format!("http://soak.test{}", ask.path));
+        let mut request = request.body(()).map_err(|error| error.to_string())?;
+        *request.headers_mut() = headers;
         let sent = client.send_request(request, ask.body.is_empty()).map_err(|error| format!("HTTP/2: {error}"))?;
         let (answer, stream) = sent;
         let _upload = Upload(tokio::spawn(upload(stream, ask.body.clone())));
@@ -103,6 +129,7 @@ impl Line {
     }
 }
 
+/// What a request is called in the access log.
 fn id(ask: &Ask) -> String {
     format!("soak-{}", ask.number)
 }

@@ -1,99 +1,165 @@
-//! The soak: many random requests against the real binary, with leaving clients, engine faults and reloads; at the
-//! end nothing is held, nothing was lost, and memory did not grow.
+//! The soak: random requests against the real binary for minutes, with leaving clients, engine faults, kills, reloads and
+//! everything that an operator may do; at the end nothing is held, nothing was lost, no cap was passed, and memory did
+//! not grow.
 //!
-//! `SOAK_REQUESTS` = how many (default 20 000; the long form is 100 000), `SOAK_SEED` = which ones (default: a new seed,
-//! printed), `SOAK_REPORT` = a file for the result in Markdown.
+//! `SOAK_MINUTES` = how long (default 1; the long form is 30), `SOAK_SEED` = which requests and changes (default: a new
+//! seed, printed), `SOAK_REPORT` = a file for the result in Markdown, with a plot beside it. What the binary cannot do is
+//! left out, and said.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 #![allow(clippy::print_stdout, reason = "the seed and the result are for whoever runs it")]
 
+mod accounts;
 mod ask;
+mod book;
 #[path = "../common/mod.rs"]
 mod common;
 mod fleet;
+mod framing;
+mod front;
+mod hand;
 mod judge;
 mod line;
+mod plot;
+mod proof;
 mod report;
 mod reuse;
 mod run;
+mod traits;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::Proxy;
+use common::{Proxy, eventually, reqwest_client};
 use fleet::Variant;
-use run::{Mood, Soak};
+use run::{Mood, Sample, Soak};
+use serde_json::Value;
+use traits::Traits;
 
-/// The short form.
-const REQUESTS: u64 = 20_000;
-/// Requests after the last storm: everything must have come back.
-const AFTER: u64 = 100;
-/// What resident memory may grow by in the second half: 1 KiB lost with each of 50 000 requests is more.
-const GROWTH_KIB: u64 = 40 * 1024;
+/// Minutes of the short form.
+const MINUTES: f64 = 1.0;
+/// From here on a run is long enough for everything to have happened.
+const LONG_ENOUGH: f64 = 1.0;
+/// What resident memory may grow by from the second fifth of the storm to its last fifth.
+const GROWTH_KIB: u64 = 24 * 1024;
 
-fn from_environment(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name} is {text}")))
+fn from_environment(name: &str, otherwise: f64) -> f64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_nothing_stays() {
-    let requests = from_environment("SOAK_REQUESTS").unwrap_or(REQUESTS);
-    let seed = from_environment("SOAK_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
-    println!("SOAK_SEED={seed} SOAK_REQUESTS={requests}");
+    let minutes = from_environment("SOAK_MINUTES", MINUTES);
+    let seed = from_environment("SOAK_SEED", f64::from(fastrand::u32(..))) as u64;
+    println!("SOAK_SEED={seed} SOAK_MINUTES={minutes}");
+    let traits = Traits::of_schema();
     let members = fleet::start().await;
-    let proxy = Proxy::start(&Variant::FIRST.yaml(&members)).await;
-    let soak = Soak::new(proxy, members, seed);
+    let proxy = Proxy::start(&Variant::FIRST.yaml(&members, traits)).await;
+    let traits = traits.ask(&proxy).await;
+    let soak = Soak::new(proxy, members, traits, seed);
     let before: u64 = soak.ended_by("end").await.values().sum();
     let start = Instant::now();
 
-    let (calm, reloads, half) = (requests / 10, requests / 5, requests * 6 / 10);
-    soak.phase(0..calm, Mood::Calm).await;
+    let part = |share: f64| Duration::from_secs_f64(minutes * 60.0 * share);
+    soak.phase(Mood::Calm, part(0.08).min(Duration::from_secs(60))).await;
     for member in &soak.members {
-        let (seen, cap) = (member.lab.stats().max_in_flight, member.caps[0] as usize);
-        assert!(seen <= cap, "{} saw {seen} requests at once, its cap is {cap}", member.name);
+        let (most, cap) = (member.book.counts().most, member.caps[0] as usize);
+        assert!(most <= cap, "{} saw {most} requests at once, its cap is {cap}", member.name);
     }
-    soak.phase(calm..reloads, Mood::Reloads).await;
-    soak.phase(reloads..half, Mood::Storm).await;
-    let first = soak.resident_kib();
-    soak.phase(half..requests, Mood::Storm).await;
-    let resident = [first, soak.resident_kib()];
+    soak.phase(Mood::Reloads, part(0.08).min(Duration::from_secs(60))).await;
+    let storm = soak.tally.lock().samples.len();
+    soak.phase(Mood::Storm, part(1.0).saturating_sub(start.elapsed() + part(0.04))).await;
+    let samples = soak.tally.lock().samples[storm..].to_vec();
     soak.recover().await;
-    soak.phase(requests..requests + AFTER, Mood::Calm).await;
+    soak.phase(Mood::Calm, part(0.02).min(Duration::from_secs(10))).await;
 
+    let unheard = close_accounts(&soak).await;
     let ends = soak.ended_by("end").await;
-    judge_ends(&soak, &ends, before, requests);
-    let retries = soak.proxy.lines().iter().filter_map(|line| line["retries"].as_u64()).sum();
-    if requests >= REQUESTS && retries == 0 {
-        soak.tally.lock().wrong("nothing was ever tried again".to_owned());
-    }
-    let numbers = report::Numbers { requests, retries, ends, took: start.elapsed(), resident };
+    judge_ends(&soak, &ends, before, unheard, minutes);
+    bounded_affinity(&soak).await;
+    let resident = [middle(&samples, 1), middle(&samples, 4)];
+    let numbers = report::Numbers { minutes, ends, unheard, took: start.elapsed(), resident };
     let text = report::render(&soak, &numbers);
     println!("{text}");
     if let Ok(path) = std::env::var("SOAK_REPORT") {
-        std::fs::write(path, &text).expect("the report's file can be written");
+        std::fs::write(&path, &text).expect("the report's file can be written");
+        let plot = plot::draw(&soak.tally.lock().samples);
+        std::fs::write(std::path::Path::new(&path).with_extension("svg"), plot).expect("the plot can be written");
     }
     let stderr = soak.proxy.stderr();
     let tally = soak.tally.lock();
-    assert!(tally.wrong.is_empty(), "SOAK_SEED={seed}: {} lost:\n{}", tally.lost, tally.wrong.join("\n"));
+    let (lost, mistakes) = (tally.lost, tally.mistakes);
+    assert!(mistakes == 0, "SOAK_SEED={seed}: {lost} lost, {mistakes} complaints:\n{}", tally.wrong.join("\n"));
     assert!(!stderr.contains("panicked"), "SOAK_SEED={seed}: a panic:\n{stderr}");
-    let grown = resident[1].saturating_sub(first);
-    assert!(grown <= GROWTH_KIB, "SOAK_SEED={seed}: {grown} KiB more resident memory after the second half");
+    let grown = resident[1].saturating_sub(resident[0]);
+    assert!(grown <= GROWTH_KIB, "SOAK_SEED={seed}: resident memory grew by {grown} KiB");
 }
 
-/// Every request has one end in the metrics, none is our own mistake, and what is to be tried was tried.
-fn judge_ends(soak: &Soak, ends: &BTreeMap<String, u64>, before: u64, requests: u64) {
+/// The median of resident memory in one fifth of the samples, KiB.
+fn middle(samples: &[Sample], fifth: usize) -> u64 {
+    let part = samples.len() / 5;
+    let mut resident: Vec<u64> =
+        samples[part * fifth..part * (fifth + 1)].iter().map(|sample| sample.resident_kib).collect();
+    resident.sort_unstable();
+    resident.get(resident.len() / 2).copied().unwrap_or(0)
+}
+
+/// Waits for the last lines of the access log. How many clients left before they were heard.
+async fn close_accounts(soak: &Soak) -> u64 {
+    eventually(|| async {
+        soak.settle_once();
+        soak.accounts.lock().complete()
+    })
+    .await;
+    // The last lines of those that left are written within the log's 20 ms.
+    let before = soak.accounts.lock().seen;
+    eventually(|| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        soak.settle_once();
+        soak.accounts.lock().seen >= before
+    })
+    .await;
+    let (wrong, unheard) = soak.accounts.lock().close();
+    let mut tally = soak.tally.lock();
+    wrong.into_iter().for_each(|words| tally.lose(words));
+    unheard
+}
+
+/// Requests in the metrics, lines in the log and requests of the clients are the same ones; none ended by our own
+/// mistake; what is to be tried was tried.
+fn judge_ends(soak: &Soak, ends: &BTreeMap<String, u64>, before: u64, unheard: u64, minutes: f64) {
+    let (lines, retries) = {
+        let accounts = soak.accounts.lock();
+        (accounts.seen, accounts.retries)
+    };
     let mut tally = soak.tally.lock();
     let of = |end: &str| ends.get(end).copied().unwrap_or(0);
-    let (sent, ended) = (requests + AFTER, ends.values().sum::<u64>() - before);
-    // A client that leaves at once may not have been heard at all.
-    let left = tally.endings.get("client left").copied().unwrap_or(0);
-    if ended > sent || ended + left < sent {
-        tally.wrong(format!("{ended} requests ended, {sent} were sent, of which {left} clients left"));
+    let (sent, ended) = (tally.endings.values().sum::<u64>(), ends.values().sum::<u64>() - before);
+    if ended != lines || lines + unheard != sent {
+        tally.wrong(format!(
+            "{sent} requests were sent, {unheard} of them left unheard, {ended} are in the metrics, {lines} in the access log"
+        ));
     }
     if of("I-") > 0 {
         tally.wrong(format!("{} requests ended as our own mistake (`I-`)", of("I-")));
     }
     let tried = ["CQ", "CD", "SD", "PR", "PQ", "L-"];
-    if requests >= REQUESTS && tried.iter().any(|end| of(end) == 0) {
-        tally.wrong(format!("the storm was too calm, one of {tried:?} never happened: {ends:?}"));
+    if minutes >= LONG_ENOUGH && (retries == 0 || tried.iter().any(|end| of(end) == 0)) {
+        tally.wrong(format!("the storm was too calm: {retries} retries, not all of {tried:?} in {ends:?}"));
+    }
+}
+
+/// More names of sessions were used than the table may hold.
+async fn bounded_affinity(soak: &Soak) {
+    if !soak.traits.api || !soak.traits.affinity {
+        return;
+    }
+    let answer = reqwest_client().get(soak.proxy.admin("api/affinity?pool=herd")).send().await.expect("an answer");
+    let table: Value = answer.json().await.expect("JSON");
+    let rows = table["rows"].as_array().map_or(0, Vec::len) as u64;
+    if rows == 0 || rows > fleet::ENTRIES {
+        soak.tally
+            .lock()
+            .wrong(format!("{rows} affinity entries, at least 1 and at most {} should be", fleet::ENTRIES));
     }
 }

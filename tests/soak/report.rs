@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use crate::book::Counts;
 use crate::run::Soak;
 
 /// The numbers of one run.
 pub struct Numbers {
-    /// As asked for; some more follow to show that everything came back.
-    pub requests: u64,
-    /// Attempts beyond the first, over all requests.
-    pub retries: u64,
+    pub minutes: f64,
+    /// Requests whose client left before the proxy heard of them.
+    pub unheard: u64,
     /// Ended requests by the log's two letters.
     pub ends: BTreeMap<String, u64>,
     pub took: Duration,
-    /// Resident memory after the first and after the second half, KiB.
+    /// Resident memory in the second and in the last fifth of the storm, KiB (median).
     pub resident: [u64; 2],
 }
 
@@ -41,44 +41,77 @@ pub fn render(soak: &Soak, numbers: &Numbers) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let (kernel, cpu) = (first_line("/proc/sys/kernel/osrelease", ""), first_line("/proc/cpuinfo", "model name"));
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let Numbers { minutes, ends, unheard, took, resident } = numbers;
+    let (tally, accounts) = (soak.tally.lock(), soak.accounts.lock());
     say("# Soak\n");
-    say("The real binary under random requests, clients that leave, engine faults and reloads (`tests/soak`).\n");
+    say(
+        "The real binary under random requests, clients that leave in every phase, engine faults and kills, reloads, and all",
+    );
+    say(
+        "that an operator may do by the admin API (`tests/soak`). Flood and ebb take turns: every slot taken and a queue, or room.\n",
+    );
     say("```");
-    let (requests, seed) = (numbers.requests, soak.seed);
-    say(&format!(
-        "SOAK_REQUESTS={requests} SOAK_SEED={seed} SOAK_REPORT=benches/results/soak.md cargo test --test soak"
-    ));
+    let seed = soak.seed;
+    say(&format!("SOAK_MINUTES={minutes} SOAK_SEED={seed} SOAK_REPORT=benches/results/soak.md cargo test --test soak"));
     say("```\n");
     say(&format!(
         "Machine: {cores} cores ({cpu}), Linux {kernel}; proxy, clients and engines all on it; profile {profile}.\n"
     ));
     say(&format!("Commit: {}.\n", commit()));
-    let seconds = numbers.took.as_secs_f64();
+    let missing: Vec<&str> = soak.traits.named().into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect();
+    if !missing.is_empty() {
+        say(&format!("**Left out**, since the binary does not have it: {}.\n", missing.join(", ")));
+    }
+    let requests: u64 = tally.endings.values().sum();
+    let seconds = took.as_secs_f64();
     let rate = requests as f64 / seconds;
+    let counts: Vec<Counts> = soak.members.iter().map(|member| member.book.counts()).collect();
     say("| what | count |\n|---|---|");
     say(&format!("| requests | {requests} in {seconds:.0} s ({rate:.0} a second) |"));
-    let tally = soak.tally.lock();
     say(&format!("| **lost** | **{}** |", tally.lost));
-    tally.endings.iter().for_each(|(ending, count)| say(&format!("| {ending} | {count} |")));
-    say(&format!("| attempts beyond the first | {} |", numbers.retries));
-    say(&format!("| reloads applied, refused | {}, {} |", tally.reloads.0, tally.reloads.1));
-    tally.faults.iter().for_each(|(kind, count)| say(&format!("| fault: {kind} | {count} |")));
+    say(&format!("| **over a cap** | **{}** |", counts.iter().map(|counts| counts.over_cap).sum::<u64>()));
+    say(&format!("| other complaints | {} |", tally.mistakes.saturating_sub(tally.lost)));
     say("| in flight, queued, body bytes, jobs in engines at the end | 0, 0, 0, 0 |");
-    let [first, second] = numbers.resident;
-    say(&format!("| resident memory after each half, KiB | {first}, {second} |"));
-    say("\nWhat the access log calls the end of a request:\n\n| end | count |\n|---|---|");
-    numbers.ends.iter().for_each(|(end, count)| say(&format!("| `{end}` | {count} |")));
+    say(&format!("| lines in the access log, clients that left unheard | {}, {unheard} |", accounts.seen));
+    say(&format!("| attempts beyond the first | {} |", accounts.retries));
+    say(&format!("| reloads applied, refused | {}, {} |", tally.reloads.0, tally.reloads.1));
+    let [first, second] = resident;
+    say(&format!("| resident memory, median of the storm's second and last fifth, KiB | {first}, {second} |"));
     say(
-        "\n| engine | caps | most by the proxy's count | most the engine saw | requests | cancelled | spoiled by a fault |",
+        "\nHow requests ended, by what explains it. Lost is what none of these explains (`tests/soak/accounts.rs` has the rules):",
     );
-    say("|---|---|---|---|---|---|---|");
-    for member in &soak.members {
-        let (name, stats, [one, other]) = (member.name, member.lab.stats(), member.caps);
+    say("above all an error while a healthy endpoint had room.\n\n| end | count |\n|---|---|");
+    accounts.reasons.iter().for_each(|(reason, count)| say(&format!("| {reason} | {count} |")));
+    say("\nWhat clients saw:\n\n| end | count |\n|---|---|");
+    tally.endings.iter().for_each(|(ending, count)| say(&format!("| {ending} | {count} |")));
+    say("\nErrors that are not due, as the access log has them:\n\n| status, end, reason | count |\n|---|---|");
+    accounts.errors.iter().for_each(|(words, count)| say(&format!("| {words} | {count} |")));
+    say("\nWhat was done meanwhile:\n\n| what | count |\n|---|---|");
+    tally.operations.iter().for_each(|(what, count)| say(&format!("| {what} | {count} |")));
+    tally.faults.iter().for_each(|(kind, count)| say(&format!("| fault: {kind} | {count} |")));
+    say("\nWhat the access log calls the end of a request:\n\n| end | count |\n|---|---|");
+    ends.iter().for_each(|(end, count)| say(&format!("| `{end}` | {count} |")));
+    say(
+        "\n| engine | caps | most by the proxy's count | most at its door | requests | given up | overlaps | over cap | soon after a change of cap |",
+    );
+    say("|---|---|---|---|---|---|---|---|---|");
+    for (member, counts) in soak.members.iter().zip(&counts) {
+        let (name, [one, other]) = (member.name, member.caps);
         let most = tally.most.get(name).copied().unwrap_or(0);
-        let (seen, all, cancels, faulted) = (stats.max_in_flight, stats.inference, stats.cancels, stats.faulted);
-        say(&format!("| {name} | {one} or {other} | {most} | {seen} | {all} | {cancels} | {faulted} |"));
+        let Counts { requests, given_up, most: seen, overlaps, over_cap, near_change } = counts;
+        say(&format!(
+            "| {name} | {one} or {other} | {most} | {seen} | {requests} | {given_up} | {overlaps} | {over_cap} | {near_change} |"
+        ));
     }
-    say("\nAn engine may see more than its cap for a moment: it notices a client that left later than the proxy does.");
-    say("In the first tenth, without leaving clients, faults and reloads, it never did.");
+    say(
+        "\nA door counts each request from its head on. Overlaps: one that its sender had given up was still there, noticed a little",
+    );
+    say(
+        "later, within a second; without leaving clients, faults and kills there are none. Over cap: more than that, at any",
+    );
+    say("instant; a cap lowered at run time counts for what is sent after the answer that says so.");
+    if std::env::var("SOAK_REPORT").is_ok() {
+        say("\n![Memory, requests in engines and in queues over time](soak.svg)");
+    }
     text
 }

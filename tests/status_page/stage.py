@@ -13,8 +13,7 @@ import time
 import urllib.error
 import urllib.request
 
-NASTY = "<img src=x onerror=\"document.title='owned'\">"
-NASTY_MODEL = "<script>document.title='owned'</script>:1b"
+NASTY_MODEL = "<img src=x onerror=\"document.title='owned'\">:1b"
 TOKEN = "a-token-that-only-the-tests-know"
 BIN = os.environ["ARRIERO_BIN"]
 
@@ -107,10 +106,10 @@ class Stage:
             "admin": access,
             "pools": {
                 "chat": {"endpoints": [{"url": first, "name": "gpu-1", "max_in_flight": 4}]},
-                "embed": {"endpoints": [{"url": second, "name": NASTY}]},
+                "embed": {"endpoints": [{"url": second, "name": "cpu-1"}]},
             },
             "routes": [
-                {"name": "embed", "match": {"model": "<script*"}, "pool": "embed", "balance": "least-connection"},
+                {"match": {"model": "<img*"}, "pool": "embed", "balance": "least-connection"},
                 {"name": "chat", "pool": "chat", "balance": "auto"},
             ],
         }

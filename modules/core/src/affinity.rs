@@ -12,6 +12,8 @@ use crate::time::Time;
 const NOWHERE: u32 = u32::MAX;
 /// Expired entries that one note clears away, at most.
 const CLEARED_AT_ONCE: usize = 4;
+/// Entries beyond the bound that one note takes out, at most: a bound that a reload made smaller is come to step by step.
+const EVICTED_AT_ONCE: usize = 64;
 
 /// One entry.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +76,7 @@ impl Ties {
             }
             None => self.add(key, endpoint, ttl, now),
         }
-        while self.len() > most {
+        for _ in 0..self.len().saturating_sub(most).min(EVICTED_AT_ONCE) {
             self.remove(self.oldest);
         }
         for _ in 0..CLEARED_AT_ONCE {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::candidates::Tiers;
+use crate::ejection;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSpec, Health};
 use crate::event::Event;
 use crate::fleet::Fleet;
@@ -106,7 +107,8 @@ impl Fleet {
         }
         if let Some(endpoint) = table.get_mut(id) {
             let weight_before = endpoint.spec.weight;
-            if !is_new && endpoint.spec.url != spec.url {
+            let moved = !is_new && endpoint.spec.url != spec.url;
+            if moved {
                 residency::moved(endpoint);
                 changes.moved.insert(id);
                 record.streaks = Default::default();
@@ -119,7 +121,7 @@ impl Fleet {
                 changes.reweighted.insert(id);
             }
             endpoint.rename_models();
-            record.ejection = limits.ejection;
+            ejection::configure(endpoint, record, limits.ejection, moved);
             record.streaks.configure(endpoint, limits.health);
             if endpoint.health == Health::Up && std::mem::take(&mut record.joins_slowly) {
                 endpoint.begin_ramp(now);
@@ -163,7 +165,7 @@ impl Fleet {
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
         (pool.limits, pool.retry) = (spec.queue, spec.retry);
         pool.tiers = Tiers { backup_one: spec.backup_one, panic: spec.panic };
-        (pool.memory.limits, pool.memory.widest) = (spec.affinity, 0);
+        pool.memory.limits = spec.affinity;
         if !left.is_empty() || !changes.moved.is_empty() {
             let (stay, moved) = (&pool.endpoints, &changes.moved);
             pool.memory.retain(|id| stay.contains(&id) && !moved.contains(&id));

@@ -1,7 +1,8 @@
 //! Who can take a request, and if nobody can, why. A candidate is ready (takes work, up, not ejected, in no back-off), in
 //! the route's subset, not tried by this request, speaks its path class and can serve its model. Backups count only when
 //! no other endpoint is a candidate: all of them, or the first. An inventory that is not known yet makes a request wait,
-//! not fail. In a pool that panics, those that are down or ejected count when nobody else is or will soon be.
+//! not fail. Ejected endpoints that are to serve what nobody else can (`last: keep`) count when no other works, be it busy
+//! or tried. In a pool that panics, those that are down or ejected count when nobody else is or will soon be.
 
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, State};
 use crate::facts::RequestFacts;
@@ -51,6 +52,19 @@ fn is_last_resort(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> bool 
         && may_serve
 }
 
+/// True if the endpoint was ejected, and serves after all if nobody else can.
+fn is_kept(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> bool {
+    let is_kept = endpoint.serves_if_last && endpoint.takes_work() && endpoint.is_out(now);
+    is_kept && endpoint.busy_until <= now && fits(endpoint, facts)
+}
+
+/// True if somebody who was not ejected serves such requests, though this one tried him, or he is busy.
+pub(crate) fn somebody_works(pool: &[EndpointId], table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
+    let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
+    let mut works = shown.filter(|endpoint| endpoint.takes_work() && endpoint.works(now) && !endpoint.half_open);
+    works.any(|endpoint| endpoint.speaks.contains(facts.path_class) && endpoint.can_serve(facts.model.as_deref()))
+}
+
 /// Writes the candidates among `pool`, in its order.
 pub(crate) fn candidates_into(
     out: &mut Vec<EndpointId>,
@@ -62,6 +76,9 @@ pub(crate) fn candidates_into(
 ) {
     out.clear();
     of_tiers(out, pool, table, tiers, |endpoint| is_candidate(endpoint, facts, now));
+    if out.is_empty() && !somebody_works(pool, table, facts, now) {
+        of_tiers(out, pool, table, tiers, |endpoint| is_kept(endpoint, facts, now));
+    }
     if tiers.panic && out.is_empty() && !somebody_may_come(pool, table, facts, now) {
         of_tiers(out, pool, table, tiers, |endpoint| is_last_resort(endpoint, facts, now));
     }
@@ -103,14 +120,33 @@ pub(crate) fn why_nobody(
     if staying().any(|endpoint| could(&endpoint) && facts.tried.contains(&endpoint.id)) {
         return Nobody::Ever(Reason::AllTried);
     }
-    let not_ready = Nobody::Ever(Reason::NoneReady { retry_after });
-    if staying().any(|endpoint| could(&endpoint) || !endpoint.knows_models()) || staying().next().is_none() {
-        return not_ready;
+    // Whether anybody has the model or speaks the path is no question of who is in service just now.
+    let named = || shown(pool, table, facts);
+    if named().any(|endpoint| could(&endpoint) || !endpoint.knows_models()) || named().next().is_none() {
+        return Nobody::Ever(Reason::NoneReady { retry_after });
     }
-    if staying().any(|endpoint| endpoint.can_serve(model)) {
+    if named().any(|endpoint| endpoint.can_serve(model)) {
         return Nobody::Ever(Reason::Unsupported);
     }
     Nobody::Ever(Reason::UnknownModel)
+}
+
+/// The endpoints of the route's subset.
+fn shown<'a>(
+    pool: &'a [EndpointId],
+    table: &'a Endpoints,
+    facts: &'a RequestFacts,
+) -> impl Iterator<Item = &'a Endpoint> {
+    let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
+    shown.filter(|endpoint| !endpoint.leaving)
+}
+
+/// True if the endpoint is one that could serve the request, or might for all that is known, whatever its state.
+pub(crate) fn could_ever(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
+    let knows = endpoint.knows_models();
+    facts.admits(endpoint.id)
+        && endpoint.speaks.contains(facts.path_class)
+        && (!knows || endpoint.can_serve(facts.model.as_deref()))
 }
 
 /// The endpoints of the route's subset that nobody takes out of service.
@@ -119,8 +155,7 @@ fn staying<'a>(
     table: &'a Endpoints,
     facts: &'a RequestFacts,
 ) -> impl Iterator<Item = &'a Endpoint> {
-    let shown = pool.iter().filter(|id| facts.admits(**id)).filter_map(|id| table.get(*id));
-    shown.filter(|endpoint| !endpoint.leaving && endpoint.state == State::Ready)
+    shown(pool, table, facts).filter(|endpoint| endpoint.state == State::Ready)
 }
 
 fn somebody_may_come(pool: &[EndpointId], table: &Endpoints, facts: &RequestFacts, now: Time) -> bool {
@@ -134,7 +169,8 @@ pub(crate) fn may_open(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> 
         return false;
     }
     let unknown = !endpoint.knows_models();
-    let backs_off = endpoint.health == Health::Up && endpoint.busy_until > now;
+    let is_held = endpoint.busy_until > now || endpoint.tried_alone_until(now).is_some();
+    let backs_off = endpoint.health == Health::Up && is_held;
     let starts = endpoint.health == Health::Starting;
     (unknown || endpoint.can_serve(facts.model.as_deref())) && (unknown || backs_off || starts)
 }
@@ -167,12 +203,16 @@ pub(crate) fn why_not(
         "down"
     } else if endpoint.ejected_until > now {
         return Some(format!("ejected for {}", left(endpoint.ejected_until)));
+    } else if endpoint.is_on_trial(now) {
+        "on trial: one request at a time"
     } else if !endpoint.knows_models() {
         "models not known yet"
     } else if !endpoint.can_serve(facts.model.as_deref()) {
         "does not have the model"
     } else if endpoint.busy_until > now {
         return Some(format!("busy for {}", left(endpoint.busy_until)));
+    } else if endpoint.tried_alone_until(now).is_some() {
+        "was busy: one request tries first"
     } else {
         "backup, not needed"
     };
@@ -184,7 +224,6 @@ fn full(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> Option<String> 
         return None;
     }
     Some(match endpoint.cap(now) {
-        _ if endpoint.is_on_trial(now) => "on trial: one request at a time".to_owned(),
         Some(cap) => format!("full {}/{cap}", endpoint.in_flight()),
         None => "full by its own report".to_owned(),
     })

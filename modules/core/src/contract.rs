@@ -12,8 +12,10 @@ use crate::endpoint::EndpointId;
 use crate::facts::{Pin, PinTo, RequestFacts, RequestId};
 use crate::strategy::{Module, Pick};
 
+mod black_hole;
 mod returning;
 mod stage;
+pub use black_hole::{BlackHole, Illness, Toll};
 pub use stage::{Stage, endpoint, request};
 
 /// Requests of the memory check.
@@ -22,6 +24,8 @@ const MANY: u64 = 1_000_000;
 const WARM_UP: u64 = 100_000;
 /// What resident memory may grow after that, in bytes: a leak of 40 bytes a request is more.
 const GROWTH: u64 = 32 << 20;
+/// The share of attempts that an endpoint may get which fails them all; a quarter would be fair.
+const MOST_WASTED: f64 = 0.04;
 
 /// Runs the whole suite with the module's default options.
 pub fn contract<M: Module>() {
@@ -37,6 +41,7 @@ pub fn contract<M: Module>() {
     weight_zero::<M>();
     storms::<M>();
     repeatable::<M>();
+    fed_black_hole::<M>();
     bounded_memory::<M>();
 }
 
@@ -119,7 +124,7 @@ fn pins_are_not_its_business<M: Module>() {
         let place = stage.order[number as usize % stage.order.len()];
         let to = match number % 3 {
             0 => PinTo::Endpoint(place),
-            1 => PinTo::Key { key: number, ttl: Duration::from_secs(60), entries: 10 },
+            1 => PinTo::Key { key: number, ttl: Duration::from_secs(60) },
             _ => PinTo::Id(number),
         };
         let bound = RequestFacts { pin: Some(Pin { to, hard: number % 2 == 0 }), ..free.clone() };
@@ -233,6 +238,23 @@ fn repeatable<M: Module>() {
         picks
     };
     assert_eq!(run(6), run(6), "{}: the same seed must give the same picks", M::NAME);
+}
+
+/// An endpoint that fails fast looks idle: it must get next to nothing, cost next to no request, and be used again when
+/// it is well.
+fn fed_black_hole<M: Module>() {
+    let (mut requests, mut lost) = (0, 0);
+    for illness in [Illness::FailsFast, Illness::SaysBusy, Illness::Hangs, Illness::Recovers] {
+        for seed in 1..=5 {
+            let toll = BlackHole::new(illness, seed).play::<M>();
+            assert!(toll.share() < MOST_WASTED, "{}: feeds an endpoint that {illness:?}: {toll:?}", M::NAME);
+            let is_back = illness != Illness::Recovers || toll.late_answers > 0;
+            assert!(is_back, "{}: leaves an endpoint alone that is well again: {toll:?}", M::NAME);
+            requests += toll.requests;
+            lost += toll.lost;
+        }
+    }
+    assert!(f64::from(lost) < 0.001 * f64::from(requests), "{}: lost {lost} of {requests} requests", M::NAME);
 }
 
 /// A million requests of as many models, sessions and prompts; resident memory must not follow.

@@ -165,6 +165,7 @@ impl Pool {
         endpoints.any(|endpoint| {
             let reachable = endpoint.is_ready(now)
                 || (bound && endpoint.takes_pinned(now, uncapped))
+                || (endpoint.serves_if_last && endpoint.is_out(now) && endpoint.takes_work())
                 || (self.tiers.panic && endpoint.takes_work());
             reachable && endpoint.may_start(now, uncapped)
         })

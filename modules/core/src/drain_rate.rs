@@ -26,11 +26,15 @@ impl DrainRate {
 
     /// When to come again, in seconds, with `queued` before us.
     pub(crate) fn retry_after(&self, queued: usize, now: Time) -> u32 {
-        let Some(first) = self.first else { return UNKNOWN_S };
-        let past = (now.millis_since(first) / 1000.0).max(1.0);
-        let rate = self.faded(now) / (TAU_S * (1.0 - (-past / TAU_S).exp()));
+        let Some(rate) = self.per_second(now) else { return UNKNOWN_S };
         let seconds = ((queued as f64 + 1.0) / rate.max(1e-9)).ceil();
         seconds.clamp(1.0, LONGEST_S) as u32
+    }
+
+    /// Completions per second; `None` while nothing completed.
+    pub(crate) fn per_second(&self, now: Time) -> Option<f64> {
+        let past = (now.millis_since(self.first?) / 1000.0).max(1.0);
+        Some(self.faded(now) / (TAU_S * (1.0 - (-past / TAU_S).exp())))
     }
 
     fn faded(&self, now: Time) -> f64 {

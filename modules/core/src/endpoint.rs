@@ -133,7 +133,7 @@ pub enum Health {
     Starting,
     /// Takes work.
     Up,
-    /// Failed its checks or its requests.
+    /// Failed its checks.
     Down,
 }
 
@@ -237,6 +237,8 @@ pub struct Endpoint {
     pub ejected_until: Time,
     /// It was ejected and has not proved itself since: one request at a time.
     pub half_open: bool,
+    /// Ejected or not, it serves what nobody else can.
+    pub serves_if_last: bool,
     /// When it came back, if its weight and cap grow since then.
     pub ramp_since: Option<Time>,
     /// What is counted of it for statistics.

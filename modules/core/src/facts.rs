@@ -99,8 +99,6 @@ pub enum PinTo {
         key: u64,
         /// How long it is remembered after its last use.
         ttl: Duration,
-        /// How many keys the route wants remembered.
-        entries: usize,
     },
     /// To this one: the client named it.
     Endpoint(EndpointId),

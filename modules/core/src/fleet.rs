@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::candidates;
 use crate::dispatch;
+use crate::ejection::Change;
 use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::{PathClasses, RequestFacts};
@@ -70,10 +72,19 @@ impl Fleet {
     /// The first token (or byte of body) of an attempt came. Idempotent.
     pub fn first_token(&mut self, now: Time, ticket: Ticket) {
         self.latest = now;
+        let was_ready = self.ledger.attempt(ticket).is_some_and(|attempt| self.is_ready(now, attempt.endpoint));
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
         if let Some(pool) = self.pools.get_mut(&attempt.pool) {
             pool.first_token(&self.ledger.table, now, &attempt);
         }
+        self.observe_answer(now, &attempt);
+        if !was_ready && self.is_ready(now, attempt.endpoint) {
+            self.review(now, attempt.endpoint, false);
+        }
+    }
+
+    fn is_ready(&self, now: Time, endpoint: EndpointId) -> bool {
+        self.ledger.table.get(endpoint).is_some_and(|endpoint| endpoint.is_ready(now))
     }
 
     /// An attempt ended: its slot is free, and waiters may get it. A ticket that is not known changes nothing.
@@ -97,31 +108,13 @@ impl Fleet {
         self.ledger.forget_if_gone(endpoint);
     }
 
-    /// Lets the outcome bear on the endpoint's health. True if it changed.
+    /// Lets the outcome bear on whether the endpoint gets work. True if somebody may have become unservable.
     fn judge(&mut self, now: Time, attempt: &Attempt, outcome: Outcome) -> bool {
-        let is_last = outcome.is_endpoint_failure() && self.is_last_for(now, attempt);
         let Ledger { table, records, .. } = &mut self.ledger;
-        let (Some(endpoint), Some(record)) = (table.get_mut(attempt.endpoint), records.get_mut(&attempt.endpoint))
-        else {
-            return false;
-        };
-        let before = endpoint.health;
-        let turned = record.streaks.ended(endpoint, outcome, is_last, now);
-        if turned {
-            self.ledger.turned(attempt.endpoint, before, now);
+        if let (Some(row), Some(record)) = (table.get_mut(attempt.endpoint), records.get_mut(&attempt.endpoint)) {
+            record.streaks.ended(row, outcome, now);
         }
-        turned
-    }
-
-    /// True if no other endpoint beside the attempt's is ready to serve such a request.
-    fn is_last_for(&self, now: Time, attempt: &Attempt) -> bool {
-        let facts = &attempt.facts;
-        let (model, class) = (facts.model.as_deref(), facts.path_class);
-        let owners = self.ledger.pools_of(attempt.endpoint);
-        let shown = owners.iter().filter_map(|pool| self.pools.get(pool)).flat_map(|pool| &pool.endpoints);
-        let others = shown.filter(|id| **id != attempt.endpoint && facts.admits(**id));
-        let mut others = others.filter_map(|id| self.ledger.table.get(*id));
-        !others.any(|other| other.is_ready(now) && other.speaks.contains(class) && other.can_serve(model))
+        self.observe_end(now, attempt, outcome) == Change::Ejected
     }
 
     /// A waiter's client left. If a slot was just granted to it, the slot is given back. Idempotent.
@@ -139,7 +132,9 @@ impl Fleet {
     }
 
     /// True if a failed attempt may be made again: fewer than `max_retries` were, the pool's retry budget
-    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint can serve it. Ask before [`Fleet::finish`].
+    /// ([`crate::RetryLimits`]: retries that wait or of which nothing came yet) is not spent, and another ready endpoint
+    /// can serve it. Those whom an engine took along when it went out are too few for a storm: while others work, they
+    /// need no budget. Ask before [`Fleet::finish`].
     pub fn may_retry(&self, ticket: Ticket, max_retries: u32) -> bool {
         let Some(attempt) = self.ledger.attempt(ticket).filter(|attempt| attempt.facts.attempt < max_retries) else {
             return false;
@@ -149,7 +144,12 @@ impl Fleet {
         let budget = ((pool.live + pool.queue.len()) as f64 * pool.retry.budget).max(f64::from(pool.retry.at_least));
         let mut again = (*attempt.facts).clone();
         again.tried.push(attempt.endpoint);
-        (retries as f64) < budget && pool.could_serve(&self.ledger.table, &again, self.latest)
+        let table = &self.ledger.table;
+        let is_victim = || {
+            let went_out = table.get(attempt.endpoint).is_some_and(|endpoint| !endpoint.is_open(self.latest));
+            went_out && candidates::somebody_works(&pool.endpoints, table, &attempt.facts, self.latest)
+        };
+        ((retries as f64) < budget || is_victim()) && pool.could_serve(table, &again, self.latest)
     }
 
     /// An engine reported its load. A report older than the one in hand is dropped.
@@ -197,7 +197,7 @@ impl Fleet {
         let Ledger { table, records, .. } = &mut self.ledger;
         if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint)) {
             let before = row.health;
-            if record.streaks.checked(row, ok) {
+            if record.streaks.checked(row, ok, now) {
                 self.ledger.turned(endpoint, before, now);
                 self.review(now, endpoint, true);
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::cost;
+use crate::ejection::Observed;
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, Job};
 use crate::event::{Outcome, Usage};
 use crate::facts::RequestFacts;
@@ -26,8 +27,9 @@ pub(crate) struct Record {
     /// No configuration names it any more.
     pub(crate) removed: bool,
     /// When what its requests show takes it out.
-    #[allow(dead_code, reason = "ejection reads it")]
     pub(crate) ejection: Option<EjectionLimits>,
+    /// What they showed.
+    pub(crate) observed: Observed,
     /// The operator's word.
     pub(crate) operated: Operated,
     /// The weight that the configuration gives it.
@@ -47,6 +49,8 @@ pub(crate) struct Attempt {
     /// The strategy that chose; `None` if the request was bound to the endpoint.
     pub(crate) picked_by: Option<StrategyId>,
     pub(crate) facts: Arc<RequestFacts>,
+    /// When it took the slot.
+    pub(crate) started: Time,
     /// It is a retry of which nothing came yet: it counts against the pool's budget.
     pub(crate) tries_again: bool,
     alone: bool,
@@ -130,7 +134,8 @@ impl Ledger {
         self.tickets += 1;
         record.tickets.push(ticket);
         let tries_again = facts.attempt > 0;
-        let attempt = Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), tries_again, alone };
+        let attempt =
+            Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), started: now, tries_again, alone };
         self.attempts.insert(ticket, attempt);
         Some(Started {
             ticket,

@@ -22,6 +22,7 @@ pub mod contract;
 pub mod cost;
 pub mod dispatch;
 mod drain_rate;
+mod ejection;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
@@ -31,6 +32,7 @@ pub mod health;
 mod key;
 pub mod learn;
 mod ledger;
+mod limits;
 mod operate;
 mod pins;
 mod pool;
@@ -47,6 +49,7 @@ pub use endpoint::{EndpointId, EngineClass, Inventory, Sample, SlowStart, State}
 pub use event::{Event, Outcome, Usage};
 pub use facts::{EndpointSet, PathClass, PathClasses, Pin, PinTo, RequestFacts, RequestId};
 pub use fleet::Fleet;
+pub use health::Verdicts;
 pub use key::{KeySource, Keys};
 pub use spec::{
     AffinityLimits, AffinityRow, Applied, AppliedPool, Decision, Dry, EjectionLimits, Faults, Grant, HealthLimits,

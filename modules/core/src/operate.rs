@@ -13,22 +13,25 @@ use crate::time::Time;
 const HEAVIEST: u32 = 256;
 
 impl Fleet {
-    /// The operator says something of an endpoint. An endpoint that is not there, or that leaves, changes nothing.
-    pub fn operate(&mut self, now: Time, endpoint: EndpointId, operation: Operation) -> Vec<Resolution> {
+    /// The operator says something of an endpoint, or several things that come into force at once: of two on the same
+    /// matter the later. An endpoint that is not there, or that leaves, changes nothing.
+    pub fn operate(&mut self, now: Time, endpoint: EndpointId, operations: &[Operation]) -> Vec<Resolution> {
         self.latest = now;
         let Ledger { table, records, .. } = &mut self.ledger;
         if let (Some(row), Some(record)) = (table.get_mut(endpoint), records.get_mut(&endpoint))
             && !record.removed
         {
             let (weight, state) = (row.spec.weight, row.state);
-            match operation {
-                Operation::Weight(weight) => record.operated.weight = weight.map(|weight| weight.min(HEAVIEST)),
-                Operation::Cap(cap) => record.operated.cap = cap,
-                Operation::State(state) => record.operated.state = state,
+            for operation in operations {
+                match *operation {
+                    Operation::Weight(weight) => record.operated.weight = weight.map(|weight| weight.min(HEAVIEST)),
+                    Operation::Cap(cap) => record.operated.cap = cap,
+                    Operation::State(state) => record.operated.state = state,
+                }
             }
             compose(row, record);
             if state == State::Maint && row.state != State::Maint {
-                returns(row, now);
+                returns(row, record, now);
             }
             if row.spec.weight != weight {
                 let changed = [endpoint];
@@ -52,11 +55,14 @@ pub(crate) fn compose(endpoint: &mut Endpoint, record: &Record) {
     (endpoint.cap_said, endpoint.state) = (cap, state);
 }
 
-/// Maintenance is over: nothing that was known of its health before holds, a first good check brings it up.
-fn returns(endpoint: &mut Endpoint, now: Time) {
+/// Maintenance is over: nothing that was known of its health before holds, a first good check brings it
+/// up, and a first bad one takes it down.
+fn returns(endpoint: &mut Endpoint, record: &mut Record, now: Time) {
     if endpoint.health == Health::Down {
         endpoint.health = Health::Starting;
         endpoint.figures.health_since = now;
     }
+    record.streaks.doubt();
+    endpoint.ejected_until = endpoint.ejected_until.min(now); // the operator's word: it is tried now
     endpoint.begin_ramp(now);
 }

@@ -5,18 +5,17 @@
 //! |---|---|---|
 //! | has a slot | goes there | goes there |
 //! | is full, or in a back-off | waits for it | waits for it |
-//! | was not checked yet, or its models are not known | the strategy decides | waits for it |
-//! | is down, ejected, in maintenance, gone, tried, cannot serve it | the strategy decides | refused |
-//! | is not known | the strategy decides | the strategy decides |
+//! | was not checked yet, is on trial, or its models are not known | the strategy decides | waits for it |
+//! | is down, ejected, in maintenance, or failed this request | the strategy decides | refused |
+//! | does not have the model, speaks no such path, is out of the route's subset | the strategy decides | the same |
+//! | is not known, or none of the pool's | the strategy decides | the same |
 //!
 //! An endpoint that drains or has weight 0 is no different from others here. A key whose endpoint never answered binds
 //! nobody hard: there is nothing to lose there.
 
-use std::time::Duration;
-
 use crate::affinity::Ties;
 use crate::candidates;
-use crate::endpoint::{Endpoint, EndpointId, Endpoints};
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, State};
 use crate::facts::{Pin, PinTo, RequestFacts};
 use crate::fleet::Fleet;
 use crate::pool::{Choice, Pool, Verdict};
@@ -33,8 +32,6 @@ pub(crate) struct Memory {
     pub(crate) limits: AffinityLimits,
     keys: Ties,
     ids: Ties,
-    /// The most keys that any route asked for since the latest configuration.
-    pub(crate) widest: usize,
 }
 
 /// What a request's pin comes to now.
@@ -60,10 +57,7 @@ impl Memory {
     /// A request took a slot.
     pub(crate) fn granted(&mut self, pin: Pin, endpoint: EndpointId, now: Time) {
         match pin.to {
-            PinTo::Key { key, ttl, entries } => {
-                self.widest = self.widest.max(entries);
-                self.keys.note(key, endpoint, ttl, self.widest.min(self.limits.keys), now);
-            }
+            PinTo::Key { key, ttl } => self.keys.note(key, endpoint, ttl, self.limits.keys, now),
             PinTo::Id(id) if self.ids.get(id, now).is_some_and(|tie| tie.endpoint == endpoint) => {
                 self.note_id(id, endpoint, now);
             }
@@ -100,19 +94,22 @@ impl Pool {
     pub(crate) fn pinned(&self, table: &Endpoints, facts: &RequestFacts, now: Time) -> Pinned {
         let Some((id, hard)) = facts.pin.and_then(|pin| self.memory.named(pin, now)) else { return Pinned::Free };
         let endpoint = table.get(id).filter(|_| self.endpoints.contains(&id));
-        if endpoint.is_some_and(|endpoint| endpoint.is_open(now) && candidates::fits(endpoint, facts)) {
-            return Pinned::To(id);
-        }
-        match endpoint {
-            _ if !hard => Pinned::Free,
-            Some(endpoint) if candidates::may_open(endpoint, facts, now) => Pinned::To(id),
-            _ => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
+        let Some(endpoint) = endpoint.filter(|endpoint| candidates::could_ever(endpoint, facts)) else {
+            return Pinned::Free;
+        };
+        let fits = candidates::fits(endpoint, facts);
+        let is_tried = fits && endpoint.is_on_trial(now) && endpoint.state != State::Maint;
+        match endpoint.is_open(now) && fits {
+            true => Pinned::To(id),
+            false if !hard => Pinned::Free,
+            false if is_tried || candidates::may_open(endpoint, facts, now) => Pinned::To(id),
+            false => Pinned::Away(Reason::PinnedAway { retry_after: self.back_in(endpoint, now) }),
         }
     }
 
     /// When it is worth coming again, in seconds.
-    fn back_in(&self, endpoint: Option<&Endpoint>, now: Time) -> u32 {
-        let ejected = endpoint.map_or(Duration::ZERO, |endpoint| endpoint.ejected_until - now);
+    fn back_in(&self, endpoint: &Endpoint, now: Time) -> u32 {
+        let ejected = endpoint.ejected_until - now;
         match ejected.is_zero() {
             true => self.retry_after(now),
             false => ejected.as_secs_f64().ceil().min(LONGEST_S) as u32,
@@ -179,6 +176,12 @@ impl Fleet {
                 })
             },
         )
+    }
+
+    /// How many entries these are, those included that are too old and not cleared away yet: at once, without a look
+    /// at them.
+    pub fn affinity_len(&self, pool: PoolId) -> usize {
+        self.pools.get(&pool).map_or(0, |pool| pool.memory.keys.len() + pool.memory.ids.len())
     }
 
     /// Forgets one key or id, or all of them: how many there were. Requests that waited for an endpoint because of

@@ -136,6 +136,11 @@ impl Queue {
         Some(waiter)
     }
 
+    /// When the one that gives up first began to wait.
+    pub(crate) fn oldest_since(&self) -> Option<Time> {
+        self.deadlines.first().and_then(|(_, id)| self.waiters.get(id)).map(|waiter| waiter.since)
+    }
+
     /// The earliest moment at which a waiter gives up.
     pub(crate) fn first_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(deadline, _)| *deadline)

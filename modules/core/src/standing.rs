@@ -8,8 +8,8 @@
 //! | free | has a slot |
 //!
 //! Slow start: from the moment it came back, `ramp = (now - since) / over`, at least [`LEAST_RAMP`], at most 1; weight and
-//! cap are multiplied by it, the cap rounded down, at least 1. A missing cap stays missing. While half-open it has one
-//! slot, whatever its cap.
+//! cap are multiplied by it, the cap rounded down, at least 1. A missing cap stays missing. Half-open, it is ready for one
+//! request at a time, whatever its cap ([`crate::ejection`]); so it is for a moment after a back-off ([`crate::health`]).
 
 use std::time::Duration;
 
@@ -63,24 +63,15 @@ impl Endpoint {
     /// True if one more request may be sent now. A batching engine without a cap is held only while it reports a queue
     /// or more than 90 % of its KV cache in use.
     pub fn is_free(&self, now: Time) -> bool {
-        if self.is_on_trial(now) {
-            return false;
-        }
         match self.cap(now) {
             Some(cap) => self.in_flight() < cap,
             None => !(self.class == EngineClass::Batching && self.reports_full(now)),
         }
     }
 
-    /// True if a request may start here now: it has a slot, or the request knows no caps. An endpoint that is on trial
-    /// takes no second one of either kind.
+    /// True if a request may start here now: it has a slot, or the request knows no caps.
     pub fn may_start(&self, now: Time, uncapped: bool) -> bool {
-        self.is_free(now) || (uncapped && !self.is_on_trial(now))
-    }
-
-    /// True if it is half-open, and a request that shows whether it works runs.
-    pub(crate) fn is_on_trial(&self, now: Time) -> bool {
-        self.half_open && self.ejected_until <= now && self.jobs.iter().any(|job| job.started >= self.ejected_until)
+        uncapped || self.is_free(now)
     }
 
     fn reports_full(&self, now: Time) -> bool {
@@ -100,7 +91,7 @@ impl Endpoint {
 
     /// True if it may take new work at all.
     pub fn is_ready(&self, now: Time) -> bool {
-        self.takes_work() && self.works(now) && self.busy_until <= now
+        self.takes_work() && self.works(now) && self.busy_until <= now && self.tried_alone_until(now).is_none()
     }
 
     /// True if it may take requests that are pinned to it.
@@ -110,7 +101,10 @@ impl Endpoint {
 
     /// True if a request that is pinned to it may start here now.
     pub fn takes_pinned(&self, now: Time, uncapped: bool) -> bool {
-        self.is_open(now) && self.busy_until <= now && self.may_start(now, uncapped)
+        self.is_open(now)
+            && self.busy_until <= now
+            && self.tried_alone_until(now).is_none()
+            && self.may_start(now, uncapped)
     }
 
     /// True unless the operator, the configuration or weight 0 keeps work from it.
@@ -129,6 +123,9 @@ impl Endpoint {
         let held_until = self.busy_until.max(ejected_until);
         if held_until > now {
             return Some(held_until);
+        }
+        if let Some(until) = self.tried_alone_until(now) {
+            return Some(until);
         }
         if self.is_free(now) {
             return None;
@@ -151,9 +148,10 @@ impl Endpoint {
         Some(since + slow.over.mul_f64(share) + Duration::from_micros(1))
     }
 
-    /// True if neither its checks nor its requests speak against it.
+    /// True if neither its checks nor its requests speak against it. While one request shows whether that still holds,
+    /// it is not known.
     pub fn works(&self, now: Time) -> bool {
-        self.health == Health::Up && self.ejected_until <= now
+        self.health == Health::Up && self.ejected_until <= now && !self.is_on_trial(now)
     }
 }
 

@@ -63,6 +63,8 @@ impl Fleet {
             endpoints: &pool.endpoints,
             queued: pool.queue.len(),
             queued_bytes: pool.queue.bytes(),
+            oldest_since: pool.queue.oldest_since(),
+            drains_per_s: pool.drain_rate.per_second(self.latest),
             live: pool.live,
             most_queued: pool.most_queued,
             most_live: pool.most_live,

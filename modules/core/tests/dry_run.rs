@@ -116,7 +116,7 @@ fn a_dry_run_notes_no_key_and_no_fault() {
         let strategy = Counting { rule, ..Counting::default() };
         let mut bench = Bench::new(vec![pool_with("p", vec![endpoint("a", 0), endpoint("b", 1)], vec![strategy])]);
         let mut facts = request(1);
-        let to = PinTo::Key { key: 1, ttl: std::time::Duration::from_secs(60), entries: 10 };
+        let to = PinTo::Key { key: 1, ttl: std::time::Duration::from_secs(60) };
         facts.pin = Some(Pin { to, hard: false });
         for _ in 0..10 {
             dry(&mut bench, &facts);

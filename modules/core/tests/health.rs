@@ -6,9 +6,10 @@ mod common;
 use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, Health};
+use arriero_core::health::TURNED_AWAY;
 use arriero_core::{
     EngineClass, HealthLimits, Inventory, Operation, Outcome, PathClass, PathClasses, PoolSpec, Reason, Sample, State,
-    Submit,
+    Submit, Verdicts,
 };
 use common::{Bench, endpoint, known, pool, request, request_for};
 
@@ -52,22 +53,94 @@ fn waiters_for_a_starting_endpoint_are_refused_when_its_check_fails() {
 }
 
 #[test]
-fn failed_requests_take_an_endpoint_out_but_never_the_last() {
+fn failed_requests_leave_the_health_alone() {
     let mut bench = Bench::new(vec![checked(vec![endpoint("a", 1), endpoint("b", 1)])]);
     bench.probe("a", true);
     bench.probe("b", true);
-    for outcome in [Outcome::ConnectFailed, Outcome::UpstreamError, Outcome::Complete] {
-        fail(&mut bench, "a", outcome);
-    }
-    assert_eq!(bench.health("a"), Health::Up, "a success between ends the row");
-    for outcome in [Outcome::ConnectFailed, Outcome::UpstreamError, Outcome::ClientGone, Outcome::Timeout] {
-        fail(&mut bench, "a", outcome);
-    }
-    assert_eq!(bench.health("a"), Health::Down);
     for _ in 0..10 {
-        fail(&mut bench, "b", Outcome::ConnectFailed);
+        fail(&mut bench, "a", Outcome::ConnectFailed);
     }
-    assert_eq!(bench.health("b"), Health::Up, "the last one stays");
+    assert_eq!(bench.health("a"), Health::Up, "health is what checks say; ejection is another matter");
+}
+
+#[test]
+fn failed_checks_leave_a_loading_engine_its_grace() {
+    let grace = Duration::from_secs(60);
+    let health = Some(HealthLimits { grace, ..HealthLimits::default() });
+    let mut bench = Bench::new(vec![PoolSpec { health, ..pool("p", vec![endpoint("a", 1)]) }]);
+    bench.advance(Duration::from_secs(300));
+    let waiter = bench.wait(request(1));
+    for _ in 0..6 {
+        assert!(bench.probe("a", false).is_empty(), "the request goes on waiting");
+        assert_eq!((bench.health("a"), bench.verdicts("a")), (Health::Starting, Verdicts::Changing));
+        bench.advance(Duration::from_millis(9999));
+    }
+    let (resolved, grant) = Bench::only_grant(bench.probe("a", true));
+    assert_eq!((resolved, bench.verdicts("a")), (waiter, Verdicts::Settled), "one good check is enough");
+    bench.finish(grant.ticket, Outcome::Complete);
+    for _ in 0..3 {
+        bench.probe("a", false);
+    }
+    assert_eq!(bench.health("a"), Health::Down, "no grace for one that was up");
+}
+
+#[test]
+fn grace_is_over_some_day() {
+    let grace = Duration::from_secs(60);
+    let health = Some(HealthLimits { grace, ..HealthLimits::default() });
+    let mut bench = Bench::new(vec![PoolSpec { health, ..pool("p", vec![endpoint("a", 1)]) }]);
+    bench.probe("a", false);
+    bench.advance(grace - Duration::from_millis(1));
+    bench.probe("a", false);
+    assert_eq!(bench.health("a"), Health::Starting);
+    bench.advance(Duration::from_millis(1));
+    bench.probe("a", false);
+    assert_eq!(bench.health("a"), Health::Down);
+}
+
+#[test]
+fn checks_are_counted_and_their_verdicts_told() {
+    let mut bench = Bench::new(vec![checked(vec![endpoint("a", 1)])]);
+    assert_eq!(bench.verdicts("a"), Verdicts::Changing, "nothing is known yet");
+    let mut since = bench.now;
+    for (ok, health, verdicts) in [
+        (true, Health::Up, Verdicts::Settled),
+        (false, Health::Up, Verdicts::Changing),
+        (true, Health::Up, Verdicts::Settled),
+        (false, Health::Up, Verdicts::Changing),
+        (false, Health::Up, Verdicts::Changing),
+        (false, Health::Down, Verdicts::Down),
+        (false, Health::Down, Verdicts::Down),
+        (true, Health::Down, Verdicts::Changing),
+        (true, Health::Up, Verdicts::Settled),
+    ] {
+        bench.advance(Duration::from_secs(2));
+        let before = bench.health("a");
+        bench.probe("a", ok);
+        if before != health {
+            since = bench.now;
+        }
+        assert_eq!((bench.health("a"), bench.verdicts("a")), (health, verdicts));
+        let figures = bench.endpoint("a").figures;
+        assert_eq!((figures.health_since, figures.last_check), (since, Some(ok)));
+    }
+    let figures = bench.endpoint("a").figures;
+    assert_eq!((figures.checks_failed, figures.times_down), (5, 1));
+    let without = Bench::new(vec![pool("p", vec![endpoint("a", 1)])]);
+    assert_eq!(without.verdicts("a"), Verdicts::Settled);
+}
+
+#[test]
+fn after_maintenance_one_failed_check_is_enough() {
+    let mut bench = Bench::new(vec![checked(vec![endpoint("a", 1)])]);
+    bench.probe("a", true);
+    let a = bench.id("a");
+    for state in [State::Maint, State::Ready] {
+        bench.fleet.operate(bench.now, a, &[Operation::State(state)]);
+    }
+    assert_eq!(bench.health("a"), Health::Up);
+    bench.probe("a", false);
+    assert_eq!(bench.health("a"), Health::Down);
 }
 
 #[test]
@@ -111,6 +184,42 @@ fn many_busy_answers_at_once_are_one() {
     }
     bench.wait(request(9));
     assert_eq!(bench.fleet.next_deadline(), Some(bench.now + Duration::from_secs(1)));
+}
+
+#[test]
+fn after_a_back_off_one_request_tries_first() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 8)])]);
+    let busy = |bench: &mut Bench, id: u64| {
+        let grant = bench.grant(request(id));
+        bench.finish(grant.ticket, Outcome::Busy);
+    };
+    busy(&mut bench, 0);
+    for id in 1..=4 {
+        bench.wait(request(id));
+    }
+    let (_, trial) = Bench::only_grant(bench.advance(Duration::from_secs(1)));
+    assert_eq!(bench.in_flight(), 1, "no herd");
+    assert!(bench.finish(trial.ticket, Outcome::Busy).is_empty(), "turned away: nobody else goes there");
+
+    let (_, trial) = Bench::only_grant(bench.advance(Duration::from_secs(2)));
+    bench.fleet.first_token(bench.now, trial.ticket);
+    assert_eq!(bench.fleet.next_deadline(), Some(arriero_core::Time::ZERO), "at once");
+    assert_eq!(bench.advance(Duration::ZERO).len(), 2, "its answer begins: the others follow");
+    assert_eq!(bench.in_flight(), 3);
+}
+
+#[test]
+fn a_request_that_was_not_turned_away_for_a_second_was_taken() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 8)])]);
+    let grant = bench.grant(request(0));
+    bench.finish(grant.ticket, Outcome::Busy);
+    for id in 1..=4 {
+        bench.wait(request(id));
+    }
+    Bench::only_grant(bench.advance(Duration::from_secs(1)));
+    assert_eq!(bench.fleet.next_deadline(), Some(bench.now + TURNED_AWAY));
+    assert!(bench.advance(TURNED_AWAY - Duration::from_millis(1)).is_empty());
+    assert_eq!(bench.advance(Duration::from_millis(1)).len(), 3);
 }
 
 #[test]
@@ -158,9 +267,9 @@ fn a_request_learns_why_nobody_takes_it() {
     let mut again = request_for(2, "m");
     again.tried.push(a);
     assert_eq!(bench.refused(again), Reason::AllTried);
-    bench.fleet.operate(bench.now, a, Operation::State(State::Drain));
+    bench.fleet.operate(bench.now, a, &[Operation::State(State::Drain)]);
     assert!(matches!(bench.refused(request_for(3, "m")), Reason::NoneReady { .. }));
-    bench.fleet.operate(bench.now, a, Operation::State(State::Ready));
+    bench.fleet.operate(bench.now, a, &[Operation::State(State::Ready)]);
     bench.grant(request_for(4, "m"));
 }
 
@@ -197,7 +306,7 @@ fn retries_are_bounded_by_number_budget_and_who_is_left() {
     }
     assert!(bench.fleet.may_retry(first.ticket, 2), "20 % of 24 are more than 3");
     let other = if first.endpoint == bench.id("a") { "b" } else { "a" };
-    bench.fleet.operate(bench.now, bench.id(other), Operation::State(State::Drain));
+    bench.fleet.operate(bench.now, bench.id(other), &[Operation::State(State::Drain)]);
     assert!(!bench.fleet.may_retry(first.ticket, 2), "nobody else is left");
     bench.finish(first.ticket, Outcome::Complete);
     assert!(!bench.fleet.may_retry(first.ticket, 2), "the attempt is over");

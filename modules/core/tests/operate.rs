@@ -4,14 +4,17 @@
 mod common;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arriero_core::endpoint::{EndpointSpec, Health};
-use arriero_core::{HealthLimits, Operated, Operation, Outcome, Pin, PinTo, PoolSpec, Reason, State, Submit};
-use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request};
+use arriero_core::{
+    EjectionLimits, HealthLimits, Operated, Operation, Outcome, Pin, PinTo, PoolSpec, Reason, State, Submit,
+};
+use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request_for};
 
 fn operate(bench: &mut Bench, name: &str, operation: Operation) -> usize {
     let id = bench.id(name);
-    bench.fleet.operate(bench.now, id, operation).len()
+    bench.fleet.operate(bench.now, id, &[operation]).len()
 }
 
 fn weight(bench: &Bench, name: &str) -> u32 {
@@ -95,6 +98,43 @@ fn drain_takes_only_what_is_bound_there_and_maint_nothing() {
     for ticket in [first.ticket, second.ticket] {
         bench.finish(ticket, Outcome::Complete);
     }
+    bench.assert_idle();
+}
+
+#[test]
+fn a_model_whose_endpoint_is_out_of_service_is_not_unknown() {
+    let endpoints = vec![endpoint("a", 1), EndpointSpec { weight: 0, ..endpoint("b", 1) }];
+    for state in [State::Drain, State::Maint] {
+        let mut bench = Bench::new(vec![pool("p", endpoints.clone())]);
+        bench.lists("a", &["m"]);
+        bench.lists("b", &["n"]);
+        bench.state("a", state);
+        for (model, expected) in [("m", true), ("n", true), ("o", false)] {
+            let reason = bench.refused(request_for(1, model));
+            assert_eq!(matches!(reason, Reason::NoneReady { .. }), expected, "{state:?}, {model}: {reason:?}");
+            assert_eq!(reason == Reason::UnknownModel, !expected);
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_the_trial_of_one_in_maintenance() {
+    let ejection = Some(EjectionLimits { failures: 1, keep_last: false, ..EjectionLimits::default() });
+    let mut bench = Bench::new(vec![PoolSpec { ejection, ..pool("p", vec![endpoint("a", 4)]) }]);
+    let a = bench.id("a");
+    let mut facts = request(1);
+    facts.pin = Some(Pin { to: PinTo::Endpoint(a), hard: true });
+    let failed = bench.grant(facts.clone());
+    bench.finish(failed.ticket, Outcome::UpstreamError);
+    assert!(matches!(bench.refused(facts.clone()), Reason::PinnedAway { retry_after: 5 }), "out for five seconds");
+    bench.advance(Duration::from_secs(5));
+    let trial = bench.grant(facts.clone());
+    let waits = bench.wait(facts.clone());
+    let settled = bench.state("a", State::Maint);
+    assert_eq!(settled.len(), 1);
+    assert_eq!(settled[0].waiter, waits, "the trial shows nothing any more");
+    assert!(matches!(bench.refused(facts), Reason::PinnedAway { .. }));
+    bench.finish(trial.ticket, Outcome::Complete);
     bench.assert_idle();
 }
 

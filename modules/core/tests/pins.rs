@@ -10,13 +10,13 @@ use arriero_core::endpoint::{EndpointSpec, Health};
 use arriero_core::{
     AffinityLimits, EndpointId, HealthLimits, Outcome, Pin, PinTo, PoolId, PoolSpec, Reason, RequestFacts, State,
 };
-use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request};
+use common::{Bench, Counting, Heard, endpoint, pool, pool_with, request, request_for};
 
 const TTL: Duration = Duration::from_secs(600);
 
 fn keyed(id: u64, key: u64, hard: bool) -> RequestFacts {
     let mut facts = request(id);
-    facts.pin = Some(Pin { to: PinTo::Key { key, ttl: TTL, entries: 1000 }, hard });
+    facts.pin = Some(Pin { to: PinTo::Key { key, ttl: TTL }, hard });
     facts
 }
 
@@ -57,7 +57,7 @@ fn a_key_stays_where_it_was_served_and_waits_for_a_slot_there() {
     assert_ne!(other.endpoint, home, "a free request passes by");
     let (waiter, grant) = Bench::only_grant(bench.finish(second.ticket, Outcome::Complete));
     assert_eq!((waiter, grant.endpoint), (third, home));
-    assert_eq!(bench.fleet.pinned(pool_id(&bench), PinTo::Key { key: 7, ttl: TTL, entries: 1 }), Some(home));
+    assert_eq!(bench.fleet.pinned(pool_id(&bench), PinTo::Key { key: 7, ttl: TTL }), Some(home));
     for ticket in [first.ticket, grant.ticket, other.ticket] {
         bench.finish(ticket, Outcome::Complete);
     }
@@ -187,7 +187,7 @@ fn keys_survive_reloads_and_go_with_their_endpoint() {
     let (mut bench, home) = settled(7);
     let (p, home_name) = (pool_id(&bench), name(&bench, home));
     bench.apply(vec![pool("q", vec![]), pool("p", vec![endpoint("b", 3), endpoint("c", 3), endpoint("a", 3)])]);
-    let to = PinTo::Key { key: 7, ttl: TTL, entries: 1 };
+    let to = PinTo::Key { key: 7, ttl: TTL };
     assert_eq!((pool_id(&bench), bench.fleet.pinned(p, to)), (p, Some(home)));
 
     let moved = EndpointSpec { url: "http://elsewhere".into(), ..endpoint(&home_name, 3) };
@@ -216,7 +216,7 @@ fn what_is_remembered_is_bounded_in_number_and_time() {
     }
     assert_eq!(bench.fleet.affinity(p).filter(|row| !row.is_id).count(), 500, "the pool's bound");
     assert_eq!(bench.fleet.affinity(p).filter(|row| row.is_id).count(), 3);
-    let to = |key| PinTo::Key { key, ttl: TTL, entries: 1 };
+    let to = |key| PinTo::Key { key, ttl: TTL };
     assert!(bench.fleet.pinned(p, to(199)).is_none() && bench.fleet.pinned(p, to(200)).is_some());
 
     bench.advance(TTL / 2);
@@ -226,6 +226,44 @@ fn what_is_remembered_is_bounded_in_number_and_time() {
     assert_eq!(keys, [300], "used since");
     bench.fleet.clear_affinity(p, None);
     assert_eq!(bench.fleet.affinity(p).count(), 0);
+}
+
+#[test]
+fn a_slot_that_frees_while_its_endpoint_drains_goes_to_who_is_bound_there() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 1)])]);
+    let a = bench.id("a");
+    let named = |id| {
+        let mut facts = request(id);
+        facts.pin = Some(Pin { to: PinTo::Endpoint(a), hard: true });
+        facts
+    };
+    let (held, other) = (bench.grant(named(1)), bench.grant(request(2)));
+    bench.state("a", State::Drain);
+    let (free, bound) = (bench.wait(request(3)), bench.wait(named(4)));
+    let (waiter, grant) = Bench::only_grant(bench.finish(held.ticket, Outcome::Complete));
+    assert_eq!((waiter, grant.endpoint), (bound, a), "the one before it may not go there");
+    let (waiter, _) = Bench::only_grant(bench.finish(other.ticket, Outcome::Complete));
+    assert_eq!(waiter, free);
+}
+
+#[test]
+fn a_pin_to_whom_the_request_cannot_concern_is_none() {
+    let mut bench = Bench::new(vec![pool("p", vec![endpoint("a", 1), endpoint("b", 2)])]);
+    let a = bench.id("a");
+    bench.lists("a", &["here"]);
+    bench.lists("b", &["there"]);
+    let mut facts = request_for(1, "there");
+    facts.pin = Some(Pin { to: PinTo::Endpoint(a), hard: true });
+    assert_eq!(bench.grant(facts.clone()).endpoint, bench.id("b"), "a does not have that model");
+    facts.model = Some("nowhere".into());
+    assert_eq!(bench.refused(facts.clone()), Reason::UnknownModel);
+    facts.model = Some("here".into());
+    bench.state("a", State::Maint);
+    assert!(matches!(bench.refused(facts.clone()), Reason::PinnedAway { .. }), "a has this one, and is away");
+
+    bench.apply(vec![pool("p", vec![endpoint("b", 2)])]);
+    facts.model = Some("there".into());
+    assert_eq!(bench.grant(facts).endpoint, bench.id("b"), "a is none of the pool's any more");
 }
 
 #[test]
@@ -240,7 +278,7 @@ fn who_waits_is_free_when_the_tie_is_forgotten() {
     assert_ne!(grant.endpoint, home);
 
     let mut short = keyed(5, 8, false);
-    short.pin = Some(Pin { to: PinTo::Key { key: 8, ttl: Duration::from_secs(5), entries: 10 }, hard: false });
+    short.pin = Some(Pin { to: PinTo::Key { key: 8, ttl: Duration::from_secs(5) }, hard: false });
     bench.finish(grant.ticket, Outcome::Complete);
     let first = bench.grant(short.clone());
     bench.finish(held[0].ticket, Outcome::Complete);

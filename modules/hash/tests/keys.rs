@@ -212,11 +212,11 @@ fn sources_are_read_and_asked_for() {
 fn mistakes_are_named() {
     let refusal = |yaml| read(yaml).and_then(|options| Hash::build(options).map(|_| ())).expect_err("a mistake");
     for (yaml, words) in [
-        (serde_json::json!({ "key": "sauce" }), "found `sauce`"),
-        (serde_json::json!({ "key": { "herder": "x" } }), "found `herder`"),
+        (serde_json::json!({ "key": "sauce" }), "variant `sauce`, expected one of `source`"),
+        (serde_json::json!({ "key": { "herder": "x" } }), "variant `herder`"),
         (serde_json::json!({ "key": { "header": "x", "cookie": "y" } }), "second source"),
         (serde_json::json!({ "key": { "header": "two words" } }), "no name of a header"),
-        (serde_json::json!({ "key": {} }), "found nothing"),
+        (serde_json::json!({ "key": {} }), "variant `{}`"),
         (serde_json::json!({ "key": [] }), "found 0 sources"),
         (serde_json::json!({ "key": { "path": { "depth": 0 } } }), "allowed 1 to 32"),
         (serde_json::json!({ "key": { "path": { "dept": 1 } } }), "unknown field"),

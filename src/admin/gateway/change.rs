@@ -7,8 +7,10 @@ use arriero_core::endpoint::State;
 use arriero_core::{EndpointId, Operation};
 use serde_json::Value;
 
-use crate::admin::control::{CapWord, Changed, ControlError, EndpointChange, Expected, Finding, State as StateWord, WeightWord};
-use crate::config::{self, Plan};
+use crate::admin::control::{
+    CapWord, Changed, ControlError, EndpointChange, Expected, Finding, State as StateWord, WeightWord,
+};
+use crate::config::{self, AdminBind, Plan};
 use crate::proxy::Gateway;
 use crate::reload::{self, Refused};
 
@@ -33,13 +35,8 @@ pub(super) fn endpoint(gateway: &Arc<Gateway>, name: &str, change: &EndpointChan
             StateWord::Maint => State::Maint,
         })
     }));
-    gateway.herd.change(|fleet, now| {
-        let resolutions = orders.iter().flat_map(|order| fleet.operate(now, id, *order)).collect();
-        ((), resolutions)
-    });
-    if let Some(state) = change.state {
-        gateway.watches.pause(id, state == StateWord::Maint);
-    }
+    gateway.herd.change(|fleet, now| ((), fleet.operate(now, id, &orders)));
+    gateway.watches.follow(&gateway.herd, id);
     Ok(())
 }
 
@@ -57,15 +54,22 @@ fn unknown_endpoint(plan: &Plan, name: &str) -> ControlError {
 pub(super) fn add(
     gateway: &Arc<Gateway>,
     pool: &str,
-    endpoint: Value,
+    endpoint: &Value,
     expected: Expected,
 ) -> Result<Changed, ControlError> {
     edit(gateway, expected, |plan| {
         let Some(place) = plan.pools.iter().position(|known| *known.name == *pool) else {
             return Err(ControlError::not_found("pool", pool, plan.pools.iter().map(|pool| pool.name.as_ref())));
         };
-        let fresh = config::check_endpoint(plan, pool, &endpoint)
+        let fresh = config::check_endpoint(plan, pool, endpoint)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
+        let open =
+            plan.admin.as_ref().is_some_and(|admin| admin.token.is_none() && matches!(admin.bind, AdminBind::Tcp(_)));
+        if open && (fresh.api_key.is_some() || !fresh.headers.is_empty()) {
+            let words = "whoever reaches this address could have a key sent to any host: an endpoint with a key or headers, its \
+                         pool's defaults included, is added where `admin` has a `token_file` or binds `unix:PATH`";
+            return Err(ControlError::Forbidden(words.to_owned()));
+        }
         plan.pools[place].endpoints.push(fresh);
         Ok(())
     })
@@ -87,21 +91,20 @@ pub(super) fn remove(gateway: &Arc<Gateway>, name: &str, expected: Expected) -> 
 pub(super) fn balance(
     gateway: &Arc<Gateway>,
     route: &str,
-    balance: Value,
+    balance: &Value,
     expected: Expected,
 ) -> Result<Changed, ControlError> {
     let reloader = gateway.reloader.get().ok_or_else(|| ControlError::Conflict("the process is starting".into()))?;
-    let changed = edit(gateway, expected, |plan| {
+    edit(gateway, expected, |plan| {
         let names: Vec<String> = plan.routes.iter().map(|route| route.name.to_string()).collect();
         let Some(found) = plan.routes.iter_mut().find(|known| *known.name == *route) else {
             return Err(ControlError::not_found("route", route, names.iter().map(String::as_str)));
         };
-        found.balance = config::check_balance(&reloader.modules, &balance)
+        found.balance = config::check_balance(&reloader.modules, balance)
             .map_err(|message| ControlError::Invalid { message, allowed: None })?;
+        gateway.history.lock().rebalanced.insert(route.to_owned());
         Ok(())
-    })?;
-    gateway.history.lock().rebalanced.push(route.to_owned());
-    Ok(changed)
+    })
 }
 
 fn edit(
@@ -139,6 +142,6 @@ fn finding(found: &config::Diagnostic) -> Finding {
         line: found.line,
         column: found.column,
         message: found.message.clone(),
-        text: config::render(std::slice::from_ref(found)),
+        text: found.without_source().to_string(),
     }
 }

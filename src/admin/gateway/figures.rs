@@ -34,7 +34,8 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
                     continue;
                 };
                 let checked = plan.health.is_some();
-                of_pool.push(StatRow { pxname: name.clone(), ..of_endpoint(endpoint, &upstream.figures, checked, now) });
+                of_pool
+                    .push(StatRow { pxname: name.clone(), ..of_endpoint(endpoint, &upstream.figures, checked, now) });
             }
             let mut sum = sum(&of_pool);
             if let Some(view) = fleet.pool_view(binding.id) {
@@ -53,7 +54,7 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
 
 fn of_endpoint(endpoint: &Endpoint, figures: &Figures, is_checked: bool, now: Time) -> StatRow {
     let known = &endpoint.figures;
-    let serves = u64::from(endpoint.is_ready(now));
+    let serves = u64::from(endpoint.takes_work() && endpoint.works(now)); // one that rests after a busy answer is well
     StatRow {
         svname: endpoint.spec.name.to_string(),
         scur: Some(u64::from(endpoint.in_flight())),
@@ -66,7 +67,7 @@ fn of_endpoint(endpoint: &Endpoint, figures: &Figures, is_checked: bool, now: Ti
         chkfail: Some(known.checks_failed),
         chkdown: Some(known.times_down),
         lastchg: Some((now - known.health_since).as_secs()),
-        throttle: Some((endpoint.ramp(now) * 100.0).round() as u64),
+        throttle: endpoint.spec.slow_start.map(|_| (endpoint.ramp(now) * 100.0).round() as u64),
         lbtot: Some(known.picks),
         check_status: known.last_check.map(|ok| if ok { "OK" } else { "FAILED" }.to_owned()),
         ..counted(figures)
@@ -88,7 +89,7 @@ fn standing(endpoint: &Endpoint, is_checked: bool, now: Time) -> &'static str {
 /// The counts and averages that endpoints and routes have alike.
 fn counted(figures: &Figures) -> StatRow {
     let count = |counter: &IntCounter| Some(counter.get());
-    let mean = |average: &Average| Some(average.millis().round() as u64);
+    let mean = |average: &Average| Some(average.millis()?.round() as u64);
     let [informed, good, moved, refused, failed] = figures.responses.each_ref().map(count);
     StatRow {
         stot: count(&figures.started),
@@ -118,10 +119,11 @@ fn counted(figures: &Figures) -> StatRow {
 /// What the endpoints of a pool come to: counts added, times weighed by the attempts behind them.
 fn sum(rows: &[StatRow]) -> StatRow {
     let add = |of: fn(&StatRow) -> Option<u64>| Some(rows.iter().filter_map(of).sum());
-    let attempts: u64 = rows.iter().filter_map(|row| row.stot).sum();
     let mean = |of: fn(&StatRow) -> Option<u64>| {
-        let weighed: u64 = rows.iter().map(|row| of(row).unwrap_or(0).saturating_mul(row.stot.unwrap_or(0))).sum();
-        Some(weighed.checked_div(attempts).unwrap_or(0))
+        let told = rows.iter().filter_map(|row| Some((of(row)?, row.stot?)));
+        let (weighed, attempts) = told
+            .fold((0u64, 0u64), |(sum, all), (mean, attempts)| (sum + mean.saturating_mul(attempts), all + attempts));
+        weighed.checked_div(attempts)
     };
     let serving: u64 = rows.iter().map(|row| row.act.unwrap_or(0) + row.bck.unwrap_or(0)).sum();
     let caps = rows.iter().map(|row| row.slim);
@@ -156,10 +158,16 @@ fn sum(rows: &[StatRow]) -> StatRow {
     }
 }
 
+/// The metrics, with gauges fresh. One at a time: gauges vanish for a moment while they are read anew.
+pub(super) fn metrics(gateway: &Gateway) -> String {
+    let _one_at_a_time = gateway.metrics.rendering.lock();
+    refresh_gauges(gateway);
+    gateway.metrics.render()
+}
+
 /// Gauges are read from the fleet when they are asked for; endpoints that left vanish.
-pub(super) fn refresh_gauges(gateway: &Gateway) {
+fn refresh_gauges(gateway: &Gateway) {
     let metrics = &gateway.metrics;
-    metrics.of_endpoints.reset();
     metrics.queued.reset();
     metrics.body_bytes.set(i64::try_from(gateway.budget.used()).unwrap_or(i64::MAX));
     metrics.log_dropped.set(i64::try_from(gateway.log.load().dropped()).unwrap_or(i64::MAX));
@@ -172,6 +180,7 @@ pub(super) fn refresh_gauges(gateway: &Gateway) {
     let snapshot = gateway.snapshot.load_full();
     let now = gateway.herd.now();
     gateway.herd.read(|fleet| {
+        metrics.of_endpoints.reset(fleet.endpoints());
         for endpoint in fleet.endpoints().iter() {
             metrics.of_endpoints.set(endpoint, now);
         }

@@ -23,6 +23,13 @@ use super::control::{
 };
 use crate::proxy::{Gateway, explain, local};
 
+/// Work that reads files and waits for locks, off the threads that serve requests.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+) -> Result<T, ControlError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ControlError::Failed(error.to_string())))
+}
+
 /// The gateway behind the admin API.
 pub struct Steering(pub Arc<Gateway>);
 
@@ -41,8 +48,7 @@ impl Control for Steering {
     }
 
     fn metrics(&self) -> String {
-        figures::refresh_gauges(&self.0);
-        self.0.metrics.render()
+        figures::metrics(&self.0)
     }
 
     fn is_ready(&self) -> bool {
@@ -59,21 +65,23 @@ impl Control for Steering {
     }
 
     async fn add_endpoint(&self, pool: &str, endpoint: Value, expected: Expected) -> Result<Changed, ControlError> {
-        change::add(&self.0, pool, endpoint, expected)
+        let (gateway, pool) = (self.0.clone(), pool.to_owned());
+        aside(move || change::add(&gateway, &pool, &endpoint, expected)).await
     }
 
     async fn remove_endpoint(&self, name: &str, expected: Expected) -> Result<Changed, ControlError> {
-        change::remove(&self.0, name, expected)
+        let (gateway, name) = (self.0.clone(), name.to_owned());
+        aside(move || change::remove(&gateway, &name, expected)).await
     }
 
     async fn set_balance(&self, route: &str, balance: Value, expected: Expected) -> Result<Changed, ControlError> {
-        change::balance(&self.0, route, balance, expected)
+        let (gateway, route) = (self.0.clone(), route.to_owned());
+        aside(move || change::balance(&gateway, &route, &balance, expected)).await
     }
 
     async fn reload(&self, expected: Expected) -> Result<Changed, ControlError> {
         let gateway = self.0.clone();
-        let reload = tokio::task::spawn_blocking(move || change::reload(&gateway, expected));
-        reload.await.unwrap_or_else(|error| Err(ControlError::Failed(error.to_string())))
+        aside(move || change::reload(&gateway, expected)).await
     }
 
     fn explain(&self, request: &ExplainRequest) -> Result<Explained, ControlError> {

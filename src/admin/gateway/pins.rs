@@ -13,36 +13,40 @@ pub(super) fn table(gateway: &Arc<Gateway>, query: &AffinityQuery) -> Result<Aff
     let key = query.key_hash()?;
     let pools = pools(&snapshot, query)?;
     let now = gateway.herd.now();
-    Ok(gateway.herd.read(|fleet| {
-        let mut table = AffinityTable::default();
-        for (pool, id) in pools {
-            for row in fleet.affinity(id).filter(|row| key.is_none_or(|key| row.key == key) && row.until > now) {
+    let mut table = AffinityTable::default();
+    for (pool, id) in pools {
+        // formatted after the lock is free
+        let rows = gateway.herd.read(|fleet| {
+            let fits = fleet.affinity(id).filter(|row| key.is_none_or(|key| row.key == key) && row.until > now);
+            let room = query.rows() - table.rows.len();
+            let mut rows = Vec::new();
+            for row in fits {
                 table.entries += 1;
-                if table.rows.len() >= query.rows() {
-                    continue;
+                if rows.len() < room {
+                    rows.push((row, fleet.endpoints().get(row.endpoint).map(|endpoint| endpoint.spec.name.clone())));
                 }
-                let endpoint = fleet.endpoints().get(row.endpoint).map_or("", |endpoint| &endpoint.spec.name);
-                table.rows.push(AffinityRow {
-                    pool: pool.clone(),
-                    key: format!("{:016x}", row.key),
-                    kind: if row.is_id { "id" } else { "key" }.to_owned(),
-                    endpoint: endpoint.to_owned(),
-                    idle_s: (now - row.used).as_secs_f64(),
-                    expires_in_s: (row.until - now).as_secs_f64(),
-                });
             }
-        }
-        table
-    }))
+            rows
+        });
+        table.rows.extend(rows.into_iter().map(|(row, endpoint)| AffinityRow {
+            pool: pool.clone(),
+            key: format!("{:016x}", row.key),
+            kind: if row.is_id { "id" } else { "key" }.to_owned(),
+            endpoint: endpoint.as_deref().unwrap_or("").to_owned(),
+            idle_s: (now - row.used).as_secs_f64(),
+            expires_in_s: (row.until - now).as_secs_f64(),
+        }));
+    }
+    Ok(table)
 }
 
 pub(super) fn clear(gateway: &Arc<Gateway>, query: &AffinityQuery) -> Result<Cleared, ControlError> {
     let snapshot = gateway.snapshot.load_full();
     let key = query.key_hash()?;
     let pools = pools(&snapshot, query)?;
-    let cleared = gateway.herd.change(|fleet, _| {
-        (pools.iter().map(|(_, pool)| fleet.clear_affinity(*pool, key)).sum(), Vec::new())
-    });
+    let cleared = gateway
+        .herd
+        .change(|fleet, _| (pools.iter().map(|(_, pool)| fleet.clear_affinity(*pool, key)).sum(), Vec::new()));
     Ok(Cleared { cleared })
 }
 

@@ -6,8 +6,8 @@ use arriero_core::endpoint::{Endpoint, Health, State};
 use arriero_core::{Fleet, Operated, StrategyId, Time};
 
 use crate::admin::control::{
-    EndpointReport, GenerationReport, Health as HealthWord, PoolReport, QueueReport, ReloadReport, RouteReport, SetHere,
-    State as StateWord, Status, TargetReport,
+    EndpointReport, GenerationReport, Health as HealthWord, PoolReport, QueueReport, ReloadReport, RouteReport,
+    SetHere, State as StateWord, Status, TargetReport,
 };
 use crate::config::{EndpointPlan, Glob, Matcher, PoolPlan, RoutePlan};
 use crate::proxy::{Gateway, local};
@@ -45,7 +45,7 @@ pub(super) fn generation(gateway: &Gateway) -> GenerationReport {
         generation: gateway.snapshot.load().generation,
         age_s: history.since.elapsed().as_secs_f64(),
         file: history.file.clone(),
-        changed_here: history.edits.clone(),
+        changed_here: history.edits(),
         last_reload: history.last_reload.as_ref().map(|(at, error)| ReloadReport {
             applied: error.is_none(),
             ago_s: at.elapsed().as_secs_f64(),
@@ -74,7 +74,7 @@ fn pool(
             let figures = &upstream.figures;
             report.retries = figures.redispatches.get();
             report.failures = figures.connect_errors.get() + figures.response_errors.get();
-            report.ttft_ms = Some(figures.ttft.millis()).filter(|mean| *mean > 0.0);
+            report.ttft_ms = figures.ttft.millis();
         }
         Some(report)
     });
@@ -93,8 +93,8 @@ fn pool(
             queued_bytes: view.queued_bytes,
             max_bytes: plan.queue.max_bytes,
             timeout_s: plan.queue.timeout.as_secs_f64(),
-            oldest_s: None,
-            drains_per_s: None,
+            oldest_s: view.oldest_since.map(|since| (now - since).as_secs_f64()),
+            drains_per_s: view.drains_per_s,
         },
         in_flight: view.live as u64,
         most_in_flight: view.most_live as u64,
@@ -102,13 +102,7 @@ fn pool(
     }
 }
 
-fn endpoint_report(
-    pool: &str,
-    plan: &EndpointPlan,
-    endpoint: &Endpoint,
-    said: &Operated,
-    now: Time,
-) -> EndpointReport {
+fn endpoint_report(pool: &str, plan: &EndpointPlan, endpoint: &Endpoint, said: &Operated, now: Time) -> EndpointReport {
     let left = |until: Time| (until > now).then(|| (until - now).as_secs_f64());
     let (figures, sample) = (&endpoint.figures, endpoint.sample.as_ref());
     let set = [
@@ -144,12 +138,7 @@ fn endpoint_report(
         times_down: figures.times_down,
         times_ejected: figures.times_ejected,
         models: endpoint.names.keys().map(ToString::to_string).collect(),
-        loaded: endpoint
-            .models
-            .iter()
-            .filter(|(_, model)| model.resident)
-            .map(|(name, _)| name.to_string())
-            .collect(),
+        loaded: endpoint.models.iter().filter(|(_, model)| model.resident).map(|(name, _)| name.to_string()).collect(),
         ..EndpointReport::default()
     }
 }

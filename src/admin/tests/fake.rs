@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use crate::admin::control::*;
 
 /// A name that runs as markup where it is not inserted as text.
-pub const NASTY: &str = "<img src=x onerror=\"document.title='owned'\">";
+pub(crate) const NASTY: &str = "<img src=x onerror=\"document.title='owned'\">";
 
 /// What the fake remembers.
-pub struct Fake {
+pub(crate) struct Fake {
     status: Mutex<Status>,
 }
 
 impl Fake {
     /// Pools `chat` (two endpoints) and `embed` (one, with a nasty name and model), two routes.
-    pub fn new() -> Fake {
+    pub(crate) fn new() -> Fake {
         let endpoints = vec![
             endpoint("gpu-1", "chat"),
             EndpointReport { backup: true, ..endpoint("http://10.0.0.2:8000/v1", "chat") },

@@ -152,7 +152,8 @@ fn ranges(text: &mut Document<'_>, origin: &Origin<'_>, yaml: &Endpoint) {
 /// How it comes in; the time stands under `over`, or alone.
 fn ramp(text: &mut Document<'_>, origin: &Origin<'_>, yaml: yaml::SlowStart) -> Option<SlowStart> {
     let yaml::SlowStart::Ramp(ramp) = yaml else { return None };
-    let (at, over_at) = (origin.of(text, &["slow_start"]), origin.of(text, &["slow_start", "over"]));
+    let at = origin.of(text, &["slow_start"]);
+    let over_at = below(&at, "over");
     let Some(over) = ramp.over else {
         if !text.is_broken(&over_at) {
             text.at(&at, format!("{} has no `over`", item(&at))).allowed =

@@ -69,10 +69,9 @@ impl JsonSchema for Affinity {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let keeping = generator.subschema_for::<Keeping>();
-        json_schema!({ "anyOf": [
-            { "enum": ["source", "model", "api-key", "session", "path"] },
-            { "type": "array", "minItems": 1 },
-            keeping,
-        ] })
+        let keys = Keys::json_schema(generator).to_value();
+        let words = keys.pointer("/anyOf/0/anyOf/0").cloned().unwrap_or_default();
+        let list = keys.pointer("/anyOf/1").cloned().unwrap_or_default();
+        json_schema!({ "anyOf": [words, list, keeping] })
     }
 }

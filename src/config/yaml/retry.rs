@@ -84,6 +84,8 @@ pub enum Cause {
     Status(u16),
 }
 
+/// What may be written.
+const CAUSES: [&str; 7] = ["connect", "reset", "429", "502", "503", "504", "first-byte"];
 /// Statuses after which another attempt may help.
 const STATUSES: [u16; 4] = [429, 502, 503, 504];
 
@@ -119,7 +121,7 @@ impl Visitor<'_> for WordOrStatus {
             "first-byte" => Ok(Cause::FirstByte),
             _ => match STATUSES.into_iter().find(|known| known.to_string() == word) {
                 Some(status) => Ok(Cause::Status(status)),
-                None => Err(E::invalid_value(Unexpected::Str(word), &self)),
+                None => Err(E::unknown_variant(word, &CAUSES)),
             },
         }
     }
@@ -131,7 +133,7 @@ impl JsonSchema for Cause {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["connect", "reset", 429, 502, 503, 504, "first-byte"] })
+        json_schema!({ "enum": ["connect", "reset", 429, 502, 503, 504, "429", "502", "503", "504", "first-byte"] })
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod adapters;
 mod asking;
+mod checking;
 mod detecting;
 mod fake;
 mod secure;
+mod steering;
 mod watching;

@@ -3,26 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arriero_core::Verdicts;
 use arriero_core::endpoint::Inventory;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch as channel};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::fake::{Answer, Fake};
-use crate::engine::{Description, EngineKind, Limits, Lists, Load, Sink, Target, watch};
+use crate::engine::{Description, EngineKind, Limits, Lists, Load, Sink, Steer, Target, steer, watch};
 
 #[derive(Clone, Debug)]
-enum Told {
+pub(super) enum Told {
     Described(Description, Inventory, Lists),
     Probed(bool, String),
     Sampled(Load),
 }
 
-#[derive(Default)]
-struct Notes {
-    told: Mutex<Vec<Told>>,
+pub(super) struct Notes {
+    pub(super) told: Mutex<Vec<Told>>,
+    /// What the sink makes of them.
+    pub(super) verdicts: Mutex<Verdicts>,
     news: Notify,
 }
 
@@ -33,7 +35,7 @@ impl Notes {
     }
 
     /// Waits until something told after `from` meets the condition; returns the place behind it.
-    async fn until(&self, from: usize, what: &str, met: impl Fn(&Told) -> bool) -> usize {
+    pub(super) async fn until(&self, from: usize, what: &str, met: impl Fn(&Told) -> bool) -> usize {
         let search = async {
             loop {
                 if let Some(at) = self.told.lock().iter().skip(from).position(&met) {
@@ -53,45 +55,47 @@ impl Sink for Notes {
     fn described(&self, description: Description, inventory: Inventory, lists: Lists) {
         self.add(Told::Described(description, inventory, lists));
     }
-    fn probed(&self, ok: bool, why: &str) {
+    fn probed(&self, ok: bool, why: &str) -> Verdicts {
         self.add(Told::Probed(ok, why.into()));
+        *self.verdicts.lock()
     }
     fn sampled(&self, load: Load) {
         self.add(Told::Sampled(load));
     }
 }
 
-struct Watching {
-    notes: Arc<Notes>,
-    stop: channel::Sender<bool>,
-    task: JoinHandle<()>,
+pub(super) struct Watching {
+    pub(super) notes: Arc<Notes>,
+    pub(super) steer: Steer,
+    pub(super) task: JoinHandle<()>,
 }
 
-fn quick() -> Limits {
+pub(super) fn quick() -> Limits {
     let step = Duration::from_millis(20);
-    Limits { every: step, poll: Some(step), inventory: Duration::from_secs(3600), health: true }
+    Limits { every: step, poll: Some(step), inventory: Duration::from_secs(3600), ..Limits::default() }
 }
 
-fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
-    let notes = Arc::new(Notes::default());
-    let (stop, stopped) = channel::channel(false);
-    let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), stopped));
-    Watching { notes, stop, task }
+pub(super) fn watching(target: Target, kind: EngineKind, limits: Limits) -> Watching {
+    let notes =
+        Arc::new(Notes { told: Mutex::default(), verdicts: Mutex::new(Verdicts::Settled), news: Notify::new() });
+    let (steer, steered) = steer();
+    let task = tokio::spawn(watch(target, None, kind, limits, notes.clone(), steered));
+    Watching { notes, steer, task }
 }
 
-fn is_described(kind: EngineKind) -> impl Fn(&Told) -> bool {
+pub(super) fn is_described(kind: EngineKind) -> impl Fn(&Told) -> bool {
     move |told| matches!(told, Told::Described(description, ..) if description.kind == kind)
 }
 
-fn is_up(told: &Told) -> bool {
+pub(super) fn is_up(told: &Told) -> bool {
     matches!(told, Told::Probed(true, why) if why.is_empty())
 }
 
-fn is_down(told: &Told) -> bool {
+pub(super) fn is_down(told: &Told) -> bool {
     matches!(told, Told::Probed(false, why) if !why.is_empty())
 }
 
-fn is_sampled(told: &Told) -> bool {
+pub(super) fn is_sampled(told: &Told) -> bool {
     matches!(told, Told::Sampled(_))
 }
 
@@ -125,7 +129,7 @@ async fn stopping_ends_the_watch_even_within_a_question() {
     let target = Target { timeout: Duration::from_secs(600), ..fake.target() };
     let watched = watching(target, EngineKind::Auto, quick());
     fake.until_asked("/v1/models", 1).await;
-    watched.stop.send(true).unwrap();
+    drop(watched.steer);
     tokio::time::timeout(Duration::from_secs(20), watched.task).await.expect("ends").unwrap();
     assert!(watched.notes.told.lock().is_empty());
 }
@@ -216,6 +220,6 @@ async fn a_target_that_cannot_be_asked_is_down_and_stops_like_any() {
     let target = Target { url: "gopher://x".into(), ..Target::default() };
     let watched = watching(target, EngineKind::Auto, quick());
     watched.notes.until(0, "down", is_down).await;
-    drop(watched.stop);
+    drop(watched.steer);
     tokio::time::timeout(Duration::from_secs(20), watched.task).await.expect("ends").unwrap();
 }

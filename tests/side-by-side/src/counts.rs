@@ -29,6 +29,8 @@ pub enum Change {
     Weight(u32),
     /// `ready`, `drain` or `maint`.
     State(&'static str),
+    /// Its cap.
+    Cap(u32),
 }
 
 impl Proxy {
@@ -82,9 +84,12 @@ impl Proxy {
         Ok(self.json("/api/health").await?["generation"].as_u64().unwrap_or_default())
     }
 
-    /// HAProxy's figures: a row per server, one for the whole, one for the listening side.
+    /// HAProxy's figures, or ours in its form: a row per server, one for the whole, one for the listening side.
     pub async fn statistics(&self) -> anyhow::Result<Vec<BTreeMap<String, String>>> {
-        let text = self.command("show stat").await?;
+        let text = match self.side {
+            Side::HAProxy => self.command("show stat").await?,
+            Side::Arriero => String::from_utf8(self.ask_admin(&Ask::get("/api/stats.csv")).await?)?,
+        };
         let mut lines = text.trim_start_matches("# ").lines();
         let names: Vec<String> = lines.next().context("no statistics")?.split(',').map(str::to_owned).collect();
         let rows = lines.filter(|line| !line.is_empty());
@@ -127,6 +132,7 @@ impl Proxy {
         if self.side == Side::HAProxy {
             let said = match change {
                 Change::Weight(weight) => self.command(&format!("set server p/e{engine} weight {weight}")).await?,
+                Change::Cap(cap) => self.command(&format!("set maxconn server p/e{engine} {cap}")).await?,
                 Change::State(state) => self.command(&format!("set server p/e{engine} state {state}")).await?,
             };
             ensure!(said.trim().is_empty(), "HAProxy: {change:?}: {said}");
@@ -134,6 +140,7 @@ impl Proxy {
         }
         let body = match change {
             Change::Weight(weight) => json!({ "weight": weight }),
+            Change::Cap(cap) => json!({ "max_in_flight": cap }),
             Change::State(state) => json!({ "state": state }),
         };
         let ask = Ask { method: "PATCH", body: body.to_string(), ..Ask::get(&format!("/api/endpoints/e{engine}")) };

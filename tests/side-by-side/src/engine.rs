@@ -50,6 +50,8 @@ pub struct Arrival {
 #[derive(Debug, Default)]
 pub struct State {
     ways: Vec<Way>,
+    /// Engines that answer 503 to checks.
+    sick: Vec<bool>,
     /// Requests that each engine has now.
     pub in_flight: Vec<u32>,
     /// The most it ever had at once.
@@ -85,6 +87,11 @@ impl Shared {
         let made = make(&mut self.lock());
         self.changes.send_modify(|count| *count += 1);
         made
+    }
+
+    /// The status of an answer to a check.
+    pub(crate) fn check(&self, engine: usize) -> u16 {
+        if self.lock().sick[engine] { 503 } else { 200 }
     }
 
     /// Counts a request in; what comes back counts it out when dropped.
@@ -132,6 +139,7 @@ impl Engines {
     pub fn start(count: usize) -> anyhow::Result<Engines> {
         let state = State {
             ways: vec![Way::Answer; count],
+            sick: vec![false; count],
             in_flight: vec![0; count],
             most: vec![0; count],
             ..State::default()
@@ -166,6 +174,11 @@ impl Engines {
     /// How one meets requests from now on.
     pub fn meet(&self, engine: usize, way: Way) {
         self.shared.change(|state| state.ways[engine] = way);
+    }
+
+    /// Whether one fails its checks; requests are met as before.
+    pub fn sicken(&self, engine: usize, sick: bool) {
+        self.shared.change(|state| state.sick[engine] = sick);
     }
 
     /// How all of them meet requests from now on.

@@ -34,13 +34,13 @@ struct Arguments {
     /// Only cases whose name holds one of these (commas between)
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Fewer keys
+    /// Fewer keys: for CI
     #[arg(long)]
     short: bool,
     /// What this Arriero does not have yet is no failure
     #[arg(long)]
     allow_pending: bool,
-    /// Everything random is drawn from it
+    /// Everything random is drawn from it; with another one the shares of keys are within their bound by chance only
     #[arg(long, default_value_t = 20261122)]
     seed: u64,
 }

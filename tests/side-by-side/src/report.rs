@@ -142,18 +142,18 @@ pub fn markdown(findings: &[Finding], versions: [&str; 2], seed: u64) -> String 
 const NOTES: &str = "
 ## Different by default, which no case shows
 
-Every case says these outright on both sides.
+The cases say these outright on both sides where they matter.
 
 | | HAProxy | Arriero | why |
 |---|---|---|---|
 | rule | `roundrobin`; from 3.3 `random` | `auto` | engines differ in speed and in what they have loaded; `auto` looks |
-| ties of `leastconn` | who waited longest; from 3.2 by chance | in turn | either is fair, none can be relied on |
+| ties of `leastconn` | who came to that count first; from 3.2 by chance | in turn | either is fair, none can be relied on |
 | owner of a key | by its place on a ring or in a map | by rendezvous | same promises, exact shares, no table (ADR 0009) |
 | timers | none but what is configured; queue = connect | connect 1 s, queue 60 s, first byte 300 s | an answer may take minutes, a connection may not |
-| repeats | 3, connection failures only, the last one elsewhere | 2, each elsewhere, resets and 429, 502, 503 too | within a budget, and never after the first byte |
+| repeats | 3, connection failures only, the last one elsewhere | 2, each elsewhere; resets, 429, 502, 503, 504 and a late first byte too | within a budget, and never after the first byte |
 | checks | none; with `check` a TCP connection | on, by the engine's own questions | an engine that loads a model accepts connections |
 | what a cap counts | requests of one process | requests, over reloads too | the engine has its slots once |
-| slow start | weight moves once a second or slower | weight and cap move with every pick | |
+| slow start | weight moves once a second or slower | weight moves with every pick | no steps |
 ";
 
 fn told(findings: &[Finding]) -> String {

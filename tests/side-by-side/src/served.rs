@@ -18,7 +18,7 @@ pub(crate) async fn serve(mut stream: TcpStream, engine: usize, shared: Shared) 
     let mut buffer = Vec::with_capacity(4096);
     while let Some(request) = read(&mut stream, &mut buffer).await {
         if !request.counts {
-            if write(&mut stream, engine, 200, MODELS).await.is_none() {
+            if write(&mut stream, engine, shared.check(engine), MODELS).await.is_none() {
                 return;
             }
             continue;

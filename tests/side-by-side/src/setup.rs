@@ -79,8 +79,9 @@ impl Setup {
     /// Active checks in both, quick ones.
     pub fn checked(self) -> Setup {
         self.haproxy("option httpchk GET /v1/models")
+            .haproxy("timeout check 2s")
             .engines("check inter 100ms fall 2 rise 2", "")
-            .pool("health: { every: 100ms, timeout: 1s, fall: 2, rise: 2 }")
+            .pool("health: { every: 100ms, timeout: 2s, fall: 2, rise: 2 }")
     }
 
     /// The same without one of the engines.

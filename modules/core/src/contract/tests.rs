@@ -83,7 +83,7 @@ impl<const KIND: u8> Strategy for Doer<KIND> {
 }
 
 /// By the whole cap, not by the one that it has reached.
-fn may_hold_more(endpoint: &Endpoint, cx: &Context<'_>) -> bool {
+fn may_hold_more(endpoint: &crate::endpoint::Endpoint, cx: &Context<'_>) -> bool {
     cx.uncapped || endpoint.full_cap().is_none_or(|cap| endpoint.in_flight() < cap)
 }
 
@@ -123,5 +123,16 @@ fn vices_are_found() {
 fn hoarding_is_found() {
     if resident_bytes().is_some() {
         broken::<HOARDER>("grew by");
+    }
+}
+
+/// What the black hole is for: without ejection a plain module that takes the first free endpoint feeds it.
+#[test]
+fn the_black_hole_attracts_unless_it_is_ejected() {
+    for illness in [Illness::FailsFast, Illness::Hangs] {
+        let open = BlackHole { ejection: None, ..BlackHole::new(illness, 1) }.play::<Vice<GOOD>>();
+        let ejected = BlackHole::new(illness, 1).play::<Vice<GOOD>>();
+        assert!(open.wasted > 3 * ejected.wasted && open.share() > 1.5 * MOST_WASTED, "{open:?} {ejected:?}");
+        assert_eq!(ejected.lost, 0, "{ejected:?}");
     }
 }

@@ -63,8 +63,19 @@ impl Keys {
 struct Key(KeySource);
 
 /// What may be written, for messages.
-const WRITTEN: &str = "source, model, api-key, session, path, {header: x}, {cookie: x}, {query: x}, {body: x}, \
-                       {path: {depth: 2}} or {prompt: 1KiB}";
+const WRITTEN: [&str; 11] = [
+    "source",
+    "model",
+    "api-key",
+    "session",
+    "path",
+    "{ header: x }",
+    "{ cookie: x }",
+    "{ query: x }",
+    "{ body: x }",
+    "{ path: { depth: 2 } }",
+    "{ prompt: 1KiB }",
+];
 
 impl Serialize for Keys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +109,7 @@ impl<'de> Deserialize<'de> for Keys {
         impl<'de> Visitor<'de> for OneOrMore {
             type Value = Keys;
             fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(text, "one or a list of: {WRITTEN}")
+                write!(text, "one or a list of: {}", WRITTEN.join(", "))
             }
             fn visit_str<E: Error>(self, word: &str) -> Result<Keys, E> {
                 Ok(Keys(vec![word_source(word)?]))
@@ -124,7 +135,7 @@ impl<'de> Deserialize<'de> for Key {
         impl<'de> Visitor<'de> for One {
             type Value = Key;
             fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-                text.write_str(WRITTEN)
+                text.write_str(&WRITTEN.join(", "))
             }
             fn visit_str<E: Error>(self, word: &str) -> Result<Key, E> {
                 word_source(word).map(Key)
@@ -144,7 +155,7 @@ fn word_source<E: Error>(word: &str) -> Result<KeySource, E> {
         "api-key" => KeySource::ApiKey,
         "session" => KeySource::Session,
         "path" => KeySource::Path { depth: None },
-        _ => return Err(E::custom(format!("found `{word}`, allowed {WRITTEN}"))),
+        _ => return Err(E::unknown_variant(word, &WRITTEN)),
     })
 }
 
@@ -157,8 +168,8 @@ fn map_source<'de, A: MapAccess<'de>>(mut map: A) -> Result<KeySource, A::Error>
         Some("body") => KeySource::Body(map.next_value()?),
         Some("path") => KeySource::Path { depth: Some(map.next_value::<Depth>()?.depth) },
         Some("prompt") => KeySource::Prompt { bytes: map.next_value::<Bytes>()?.0 },
-        Some(other) => return Err(A::Error::custom(format!("found `{other}`, allowed {WRITTEN}"))),
-        None => return Err(A::Error::custom(format!("found nothing, allowed {WRITTEN}"))),
+        Some(other) => return Err(A::Error::unknown_variant(other, &WRITTEN)),
+        None => return Err(A::Error::unknown_variant("{}", &WRITTEN)),
     };
     match map.next_key::<String>()? {
         Some(second) => Err(A::Error::custom(format!("`{second}` is a second source: write a list"))),

@@ -1,6 +1,7 @@
 //! What the fleet's tests share: a bench with a virtual clock, small specifications, and a counting strategy.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod failing;
 pub mod herd;
 
 use std::collections::BTreeMap;
@@ -228,11 +229,19 @@ impl Bench {
     /// The operator says whether an endpoint takes work.
     pub fn state(&mut self, name: &str, state: State) -> Vec<Resolution> {
         let id = self.id(name);
-        self.fleet.operate(self.now, id, Operation::State(state))
+        self.fleet.operate(self.now, id, &[Operation::State(state)])
     }
 
     pub fn health(&self, name: &str) -> arriero_core::endpoint::Health {
         self.fleet.endpoints().get(self.id(name)).unwrap().health
+    }
+
+    pub fn verdicts(&self, name: &str) -> arriero_core::Verdicts {
+        self.fleet.verdicts(self.id(name))
+    }
+
+    pub fn endpoint(&self, name: &str) -> &arriero_core::endpoint::Endpoint {
+        self.fleet.endpoints().get(self.id(name)).expect("the endpoint exists")
     }
 
     pub fn grant(&mut self, facts: RequestFacts) -> Grant {

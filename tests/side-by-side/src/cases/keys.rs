@@ -87,7 +87,9 @@ async fn keyless(world: &World) -> anyhow::Result<Finding> {
     Ok(Finding::of("hash, no key", setup.words(), &bound)
         .seen(ratio(&counts[0]), ratio(&counts[1]))
         .holds(counts.each_ref().map(|counts| counts.iter().all(|count| *count >= LEAST)))
-        .differing("HAProxy takes turns; ours goes to the least loaded, one of equals by chance (`without-key`)"))
+        .differing(
+            "HAProxy goes on around its ring; ours goes to the least loaded, one of equals by chance (`without-key`)",
+        ))
 }
 
 fn by_source(key: u32) -> Ask {

@@ -12,13 +12,16 @@ pub mod first;
 pub mod hash;
 pub mod keys;
 pub mod least;
+pub mod marked_down;
 pub mod operate;
+pub mod passive;
 pub mod priority;
 pub mod queue;
 pub mod random;
 pub mod redispatch;
 pub mod reload;
 pub mod slow_start;
+pub mod statistics;
 pub mod turns;
 
 type Found<'a> = LocalBoxFuture<'a, anyhow::Result<Vec<Finding>>>;
@@ -49,13 +52,17 @@ pub fn all() -> Vec<Case> {
         "random": random::run,
         "backup": backup::run,
         "state and weight at run time": operate::run,
+        "cap at run time": operate::caps,
         "maxconn and queue": queue::caps,
         "timeout queue": queue::patience,
         "maxqueue": queue::full,
         "priority class": priority::run,
         "redispatch": redispatch::run,
         "retry-on": redispatch::statuses,
+        "passive observation": passive::run,
+        "marked down": marked_down::run,
         "cookie insert": cookie::run,
+        "statistics": statistics::run,
         "maxconn across a reload": reload::run,
     ]
 }

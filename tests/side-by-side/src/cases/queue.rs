@@ -117,11 +117,11 @@ pub async fn patience(world: &World) -> anyhow::Result<Vec<Finding>> {
     };
     let holds = seen.each_ref().map(|(refused, arrivals, first)| {
         refused.status == 503
-            && (SHORT_QUEUE..SHORT_QUEUE * 5).contains(&refused.took)
+            && (SHORT_QUEUE..SHORT_QUEUE * 10).contains(&refused.took)
             && (*arrivals, *first) == (1, 200)
     });
     Ok(vec![
-        Finding::of("timeout queue 400ms", setup.words(), "503 after 400 ms to 2 s, never at the engine")
+        Finding::of("timeout queue 400ms", setup.words(), "503 after 400 ms to 4 s, never at the engine")
             .seen(told(0), told(1))
             .holds(holds),
     ])
