@@ -14,13 +14,14 @@ mod secure;
 #[path = "common/stage.rs"]
 mod stage;
 
+use arriero_lab::http::{Fault, FaultKind};
 use axum::response::IntoResponse;
 use common::{Proxy, eventually, free_port};
 use herd::{CHAT, QUICK, asked, bring_up, chat, chats, engines, get, herd, pool_at, send, take_down, to_state, who};
 use scripted::Scripted;
 use secure::{Pair, Two};
 use serde_json::{Value, json};
-use stage::{FAST, ask, json_of};
+use stage::{FAST, ask, json_of, ollama, start};
 
 const TURNS: &str = "balance: round-robin";
 
@@ -111,9 +112,10 @@ async fn soft_holders_of_one_in_maintenance_move_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hard_holders_are_refused_in_their_own_api() {
-    let engines = engines(2, FAST).await;
+    let engines = [start(ollama(&["m"], FAST)).await, start(ollama(&["m"], FAST)).await]; // they speak all three
     let route = format!("{TURNS}, affinity: {{ insert_cookie: way, hard: true }}");
-    let proxy = Proxy::start(&herd(&engines, &[], QUICK, &route)).await;
+    let text = herd(&engines, &[], QUICK, &route).replace("engine: openai", "engine: ollama");
+    let proxy = Proxy::start(&text).await;
     let (_, cookie) = newcomer(&proxy).await;
     let before = asked(&engines);
     to_state(&proxy, "a", "maint").await;
@@ -140,6 +142,18 @@ async fn hard_holders_are_refused_in_their_own_api() {
     assert_eq!(send(&proxy, &[("cookie", &cookie)], &ask("m", false, 1)).await.status(), 503);
     bring_up(&proxy, &engines[0], "a").await;
     assert_eq!(chats(&proxy, &[("cookie", &cookie)], 2).await, "aa");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_tied_to_an_engine_that_failed_him() {
+    let engines = engines(2, FAST).await;
+    let pool = "retries: 0, ejection: none";
+    let route = format!("{TURNS}, affinity: {{ insert_cookie: way }}");
+    let proxy = Proxy::start(&herd(&engines, &[], pool, &route)).await;
+    engines[0].set_fault(Fault::always(FaultKind::Error));
+    let failed = send(&proxy, &[], &ask("m", false, 1)).await;
+    assert_eq!((failed.status().as_u16(), who(&failed), cookies(&failed)), (500, "a".to_owned(), vec![]));
+    assert_eq!(newcomer(&proxy).await.0, "b");
 }
 
 /// The engine's own cookies pass beside ours; over TLS ours is `Secure`; with a time it is renewed by each answer.
@@ -252,10 +266,10 @@ async fn keys_survive_reloads_and_move_only_when_they_must() {
     bring_up(&proxy, &engines[0], "a").await;
     assert_eq!(chats(&proxy, &[("x-user", "u")], 3).await, moved.repeat(3), "it stays where it went");
     // a retry moves a key as well
-    engines[1].set_fault(arriero_lab::http::Fault::always(arriero_lab::http::FaultKind::Busy));
+    engines[1].set_fault(Fault::always(FaultKind::Busy));
     let elsewhere = chats(&proxy, &[("x-user", "v")], 1).await;
     assert_ne!(elsewhere, "b");
-    engines[1].set_fault(arriero_lab::http::Fault::none());
+    engines[1].set_fault(Fault::none());
     assert!(eventually(async || herd::endpoint(&proxy, "b").await["busy_for_s"].is_null()).await);
     assert_eq!(chats(&proxy, &[("x-user", "v")], 2).await, elsewhere.repeat(2));
 }

@@ -261,13 +261,8 @@ async fn what_an_engine_keeps_is_not_made_twice() {
 /// Nobody else has the state that the request names.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_follows_a_response_is_not_tried_elsewhere() {
-    let fails = Arc::new(AtomicU32::new(0));
-    let status = fails.clone();
-    let maker = Scripted::start(move |_| match status.load(Ordering::SeqCst) {
-        0 => Json(json!({ "id": "resp_1", "object": "response" })).into_response(),
-        code => axum::http::StatusCode::from_u16(code as u16).unwrap().into_response(),
-    });
-    let (maker, other) = (maker.await, well().await);
+    let (maker, fails) = turning().await;
+    let other = well().await;
     let pool = pool_at(&[maker.url(), other.url()], &[KNOWN, KNOWN], ALONE);
     let text = format!("pools: {{ {pool} }}\nroutes: [{{ name: r, pool: p, balance: first }}]\n");
     let proxy = Proxy::start_degraded(&text).await;
@@ -285,23 +280,32 @@ async fn what_follows_a_response_is_not_tried_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hard_pin_is_not_tried_elsewhere() {
-    let (bad, good) = (Failing::by("502").await, well().await);
-    let urls = [bad.url.clone(), good.url()];
-    let pool = pool_at(&urls, &[KNOWN, KNOWN], ALONE);
-    let route = "balance: first, affinity: { insert_cookie: way, hard: true }";
-    let proxy =
-        Proxy::start_degraded(&format!("pools: {{ {pool} }}\nroutes: [{{ name: r, pool: p, {route} }}]\n")).await;
-    let fresh = post(proxy.url(CHAT), "fresh", &ask("m", false, 1)).await;
-    assert_eq!(fresh.status(), 200, "a newcomer is bound to nobody");
-    herd::to_state(&proxy, "b", "maint").await;
-    let failed = post(proxy.url(CHAT), "alone", &ask("m", false, 1)).await;
-    assert_eq!(failed.status(), 502);
-    let cookie = failed.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    herd::to_state(&proxy, "b", "ready").await;
-    let before = good.posts().len();
-    let request = reqwest_client().post(proxy.url(CHAT)).header("cookie", cookie).json(&ask("m", false, 1));
-    let (status, text) = whole(tokio::time::timeout(PATIENCE, request.send()).await.unwrap().unwrap()).await;
-    assert_eq!((status, good.posts().len()), (502, before), "{text}");
+    for (hard, expected) in [(true, 502), (false, 200)] {
+        let (own, fails) = turning().await;
+        let other = well().await;
+        let pool = pool_at(&[own.url(), other.url()], &[KNOWN, KNOWN], ALONE);
+        let route = format!("balance: first, affinity: {{ insert_cookie: way, hard: {hard} }}");
+        let text = format!("pools: {{ {pool} }}\nroutes: [{{ name: r, pool: p, {route} }}]\n");
+        let proxy = Proxy::start_degraded(&text).await;
+        let bound = post(proxy.url(CHAT), "bound", &ask("m", false, 1)).await;
+        let cookie = bound.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        fails.store(502, Ordering::SeqCst);
+        let request = reqwest_client().post(proxy.url(CHAT)).header("cookie", cookie).json(&ask("m", false, 1));
+        let answer = tokio::time::timeout(PATIENCE, request.send()).await.expect("in time").expect("an answer");
+        assert_eq!((answer.status().as_u16(), other.posts().len()), (expected, usize::from(!hard)), "hard: {hard}");
+        assert_eq!(own.posts().len(), 2, "it was asked again");
+    }
+}
+
+/// An engine that answers well until a status is stored, and with that afterwards.
+async fn turning() -> (Scripted, Arc<AtomicU32>) {
+    let fails = Arc::new(AtomicU32::new(0));
+    let status = fails.clone();
+    let engine = Scripted::start(move |_| match status.load(Ordering::SeqCst) {
+        0 => Json(json!({ "id": "resp_1", "object": "response" })).into_response(),
+        code => axum::http::StatusCode::from_u16(code as u16).unwrap().into_response(),
+    });
+    (engine.await, fails)
 }
 
 /// Each attempt sends the same bytes.
