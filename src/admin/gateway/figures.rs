@@ -26,6 +26,7 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
         })
         .collect();
     gateway.herd.read(|fleet| {
+        let waiting = fleet.waiting_by_endpoint();
         for (plan, binding) in snapshot.plan.pools.iter().zip(&snapshot.pools) {
             let name = plan.name.to_string();
             let mut of_pool = Vec::new();
@@ -34,8 +35,11 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
                     continue;
                 };
                 let checked = plan.health.is_some();
-                of_pool
-                    .push(StatRow { pxname: name.clone(), ..of_endpoint(endpoint, &upstream.figures, checked, now) });
+                of_pool.push(StatRow {
+                    pxname: name.clone(),
+                    qcur: Some(waiting.get(id).copied().unwrap_or(0) as u64),
+                    ..of_endpoint(endpoint, &upstream.figures, checked, now)
+                });
             }
             let mut sum = sum(&of_pool);
             if let Some(view) = fleet.pool_view(binding.id) {
