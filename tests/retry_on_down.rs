@@ -59,6 +59,8 @@ impl Frail {
                 if request.method() != "POST" {
                     return axum::http::StatusCode::NOT_FOUND.into_response();
                 }
+                // read to its end, or the connection's own end stays unseen behind it
+                let _ = axum::body::to_bytes(request.into_body(), 1 << 20).await;
                 count.fetch_add(1, Ordering::SeqCst);
                 let next = answers.lock().unwrap().pop_front();
                 match next {
