@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::facts::PathClasses;
 use crate::time::Time;
 
+pub use crate::inventory::{Inventory, ModelInfo, ModelState, Rates, ResidentModel};
 pub use crate::standing::{KV_FULL, LEAST_RAMP, OTHERS_FADE_MS, SAMPLE_LIFE_MS};
 pub use crate::table::Endpoints;
 
@@ -72,42 +73,6 @@ pub enum State {
     Maint,
 }
 
-/// Which models an endpoint can serve.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Inventory {
-    /// Not known yet (starting, down): not a candidate.
-    #[default]
-    Unknown,
-    /// The engine lists none: it is tried with any model.
-    Any,
-    /// These.
-    Known(Vec<ModelInfo>),
-}
-
-/// One model of an inventory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ModelInfo {
-    /// What clients call it.
-    pub name: Arc<str>,
-    /// What the engine calls it.
-    pub local: Arc<str>,
-    /// Other names for the same model (`x` for `x:latest`).
-    pub aliases: Vec<Arc<str>>,
-    /// Bytes on disk, where told.
-    pub size: Option<u64>,
-}
-
-/// A model whose weights are loaded.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResidentModel {
-    /// What the engine calls it.
-    pub local: Arc<str>,
-    /// Bytes of memory it takes, where told.
-    pub size_vram: Option<u64>,
-    /// True while it is being loaded.
-    pub loading: bool,
-}
-
 /// An engine's load report.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
@@ -152,42 +117,6 @@ pub struct Job {
     pub work_ms: f64,
     /// True if its model was not resident when it started: this job pays the load.
     pub cold: bool,
-}
-
-/// Learned speeds of one model on one endpoint. `samples == 0`: priors.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rates {
-    /// Milliseconds per prompt token.
-    pub prefill_ms_per_token: f64,
-    /// Milliseconds per output token at batch 1.
-    pub decode_ms_per_token: f64,
-    /// Milliseconds to load the weights; `None` = no load seen yet (the cost module estimates it from the size).
-    pub load_ms: Option<f64>,
-    /// Mean output tokens of a request.
-    pub output_tokens: f64,
-    /// Completed requests behind these figures.
-    pub samples: u64,
-}
-
-/// One model on one endpoint, keyed by the engine's own name.
-#[derive(Clone, Debug, Default)]
-pub struct ModelState {
-    /// Weights loaded, by the last sample or by our own dispatch since.
-    pub resident: bool,
-    /// Being loaded, by the last sample or by our own dispatch.
-    pub loading: bool,
-    /// When it became resident (or its load began).
-    pub since: Time,
-    /// The runner options that it is loaded with; 0 = all on default.
-    pub runner_key: u64,
-    /// Bytes of memory when resident, where known.
-    pub size_vram: Option<u64>,
-    /// Bytes on disk, where known.
-    pub size: Option<u64>,
-    /// Learned speeds.
-    pub rates: Rates,
-    /// Last use.
-    pub last_used: Time,
 }
 
 /// What is counted of an endpoint, since the fleet has known it. Nothing is decided by it.
@@ -261,59 +190,5 @@ impl Default for EndpointId {
     /// No endpoint's id.
     fn default() -> Self {
         EndpointId(u32::MAX)
-    }
-}
-
-impl Default for Rates {
-    /// Priors of an 8B model at Q4 on a mid-range GPU (`algorithms` table of the docs): replaced by what is learned.
-    fn default() -> Self {
-        Rates { prefill_ms_per_token: 0.25, decode_ms_per_token: 9.0, load_ms: None, output_tokens: 200.0, samples: 0 }
-    }
-}
-
-impl Endpoint {
-    /// True if it is known which models it can serve: declared, or told by the engine.
-    pub fn knows_models(&self) -> bool {
-        self.spec.models.is_some() || self.inventory != Inventory::Unknown
-    }
-
-    /// True if it can serve the model. Declared models beat the engine's list; an unknown list has none. `None` = a
-    /// request without a model: any endpoint can.
-    pub fn can_serve(&self, model: Option<&str>) -> bool {
-        let Some(model) = model else { return true };
-        if self.spec.models.is_none() && self.inventory == Inventory::Any {
-            return true;
-        }
-        self.names.contains_key(model)
-    }
-
-    /// Makes [`Endpoint::names`] from configuration and inventory.
-    pub fn rename_models(&mut self) {
-        self.names.clear();
-        if let Some(declared) = &self.spec.models {
-            self.names.extend(declared.iter().cloned());
-        } else if let Inventory::Known(models) = &self.inventory {
-            for model in models {
-                let aliases = model.aliases.iter().map(|alias| (alias.clone(), model.local.clone()));
-                self.names.extend(aliases);
-            }
-            self.names.extend(models.iter().map(|model| (model.name.clone(), model.local.clone())));
-        }
-    }
-
-    /// The engine's own name for a public model name; `None` if it does not have it.
-    pub fn local_name(&self, model: &str) -> Option<&Arc<str>> {
-        self.names.get(model)
-    }
-
-    /// The state of a model by its public name, where anything is known.
-    pub fn model(&self, model: &str) -> Option<&ModelState> {
-        let local = self.names.get(model).map_or(model, |local| local);
-        self.models.get(local)
-    }
-
-    /// Learned speeds, else the priors.
-    pub fn rates(&self, model: Option<&str>) -> Rates {
-        model.and_then(|model| self.model(model)).map(|state| state.rates).unwrap_or_default()
     }
 }

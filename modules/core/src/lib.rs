@@ -29,6 +29,7 @@ pub mod facts;
 pub mod fleet;
 mod guarded;
 pub mod health;
+mod inventory;
 mod key;
 pub mod learn;
 mod ledger;

@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::black_hole::MOST_WASTED;
 use super::*;
 use crate::endpoint::Endpoint;
 use crate::event::Event;

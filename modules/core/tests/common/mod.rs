@@ -3,6 +3,7 @@
 
 pub mod failing;
 pub mod herd;
+pub mod pinned;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
