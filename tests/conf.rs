@@ -175,7 +175,8 @@ fn the_tables_of_the_readme_name_what_there_is() {
     assert_eq!(first_cells(&readme, "### End codes"), ends);
 
     let sources = ["metrics", "figures", "endpoint_gauges"].map(|file| read(&format!("src/observe/{file}.rs")));
-    let metrics = quoted_after(&sources.concat(), "\"arriero_");
+    let mut metrics = quoted_after(&sources.concat(), "\"arriero_");
+    metrics.extend(quoted_after(&read("src/admin/gateway/figures.rs"), "\"arriero_"));
     let metrics: BTreeSet<String> = metrics.iter().map(|name| format!("arriero_{name}")).collect();
     assert!(metrics.contains("arriero_ttft_seconds"), "{metrics:?}");
     assert_eq!(first_cells(&readme, "### Metrics"), metrics);

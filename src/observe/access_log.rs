@@ -49,10 +49,16 @@ pub struct Line<'a> {
     pub module: Option<&'a str>,
     /// In the queue.
     pub queue_ms: f64,
+    /// Requests that waited in its pool when it began to wait.
+    pub queue_before: Option<u32>,
     /// Connecting, in the last attempt.
     pub connect_ms: Option<f64>,
+    /// From the connection to the head of the answer, in the last attempt.
+    pub response_ms: Option<f64>,
     /// To the first token of a stream, to the first byte of any other answer.
     pub ttft_ms: Option<f64>,
+    /// The longest pause between two parts of the answer.
+    pub gap_ms: Option<f64>,
     /// To the end.
     pub total_ms: f64,
     /// Prompt tokens.

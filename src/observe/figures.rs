@@ -90,6 +90,10 @@ impl FigureSeries {
 pub struct Figures {
     /// Attempts, or requests.
     pub started: IntCounter,
+    /// Requests of a route that are being served.
+    now: AtomicU64,
+    /// The most of them at once.
+    most: AtomicU64,
     /// No connection.
     pub connect_errors: IntCounter,
     /// Failed before or during its answer.
@@ -126,6 +130,8 @@ impl Default for Figures {
     fn default() -> Self {
         Figures {
             started: unnamed(),
+            now: AtomicU64::new(0),
+            most: AtomicU64::new(0),
             connect_errors: unnamed(),
             response_errors: unnamed(),
             retries: unnamed(),
@@ -152,6 +158,19 @@ fn unnamed() -> IntCounter {
 }
 
 impl Figures {
+    /// A request comes; it goes when the returned value does.
+    pub fn enter(self: Arc<Self>) -> Entered {
+        self.started.inc();
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(now, Ordering::Relaxed);
+        Entered(self)
+    }
+
+    /// Requests that are being served, and the most that ever were at once.
+    pub fn live(&self) -> (u64, u64) {
+        (self.now.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed))
+    }
+
     /// An attempt ended so.
     pub fn ended(&self, outcome: Outcome) {
         match outcome {
@@ -171,6 +190,15 @@ impl Figures {
         if let Some(counter) = (status / 100).checked_sub(1).and_then(|class| self.responses.get(usize::from(class))) {
             counter.inc();
         }
+    }
+}
+
+/// A request of a route that is being served.
+pub struct Entered(Arc<Figures>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

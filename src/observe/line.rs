@@ -27,8 +27,11 @@ impl Line<'_> {
         line.maybe("trace", self.trace);
         line.maybe("module", self.module);
         line.millis("queue_ms", Some(self.queue_ms));
+        line.count("queue_before", self.queue_before);
         line.millis("connect_ms", self.connect_ms);
+        line.millis("response_ms", self.response_ms);
         line.millis("ttft_ms", self.ttft_ms);
+        line.millis("gap_ms", self.gap_ms);
         line.millis("total_ms", Some(self.total_ms));
         line.count("prompt_tokens", self.prompt_tokens);
         line.count("output_tokens", self.output_tokens);

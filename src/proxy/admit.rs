@@ -117,6 +117,7 @@ async fn examine(
     let route = facts::find_route(session.req_header(), listener, ctx, &info)?;
     let plan = &snapshot.plan.routes[route];
     ctx.route = Some(route);
+    ctx.entered = ctx.binding().map(|binding| binding.figures.clone().enter());
     if !clients::may_use(ctx, plan) {
         return Err(clients::refusal(session, ctx).into());
     }

@@ -8,6 +8,7 @@ use http::{StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use tokio::time::Instant;
 
 use super::control::Answer;
 use super::ctx::{Ctx, End, Travel};
@@ -24,6 +25,7 @@ pub fn head(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx, respon
     if response.status.is_informational() {
         return Ok(());
     }
+    ctx.response = ctx.connecting.zip(ctx.connect).map(|(began, connect)| began.elapsed().saturating_sub(connect));
     let outcome = match response.status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Outcome::Busy,
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::UpstreamError,
@@ -124,6 +126,10 @@ fn ascii(text: &str) -> String {
 pub fn piece(gateway: &Arc<Gateway>, ctx: &mut Ctx, body: Option<&Bytes>, last: bool) {
     if let Some(bytes) = body.filter(|bytes| !bytes.is_empty()) {
         ctx.bytes_out += bytes.len() as u64;
+        let now = Instant::now();
+        if let Some(before) = ctx.latest_part.replace(now) {
+            ctx.longest_gap = ctx.longest_gap.max(Some(now - before));
+        }
         pins::learn_id(gateway, ctx, bytes);
         if ctx.first_byte.is_none() {
             ctx.first_byte = Some(ctx.started.elapsed());

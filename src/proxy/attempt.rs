@@ -42,7 +42,7 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         None => slot(gateway, session, ctx).await?,
     };
     // A new attempt: what the last one left must not be taken for this one's.
-    (ctx.outcome, ctx.connect, ctx.told) = (None, None, None);
+    (ctx.outcome, ctx.connect, ctx.response, ctx.told) = (None, None, None, None);
     *ctx.control.answer() = Default::default();
     let Some(upstream) = gateway.upstream(&ctx.snapshot, slot.grant().endpoint) else {
         slot.end(Outcome::Rejected, &arriero_core::Usage::default());
@@ -161,6 +161,8 @@ async fn one_pool(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         Admission::Slot(slot) => Ok(slot),
         Admission::Refused(reason) => Err(reason),
         Admission::Waiting(mut waiting) => {
+            let queued = gateway.herd.read(|fleet| fleet.pool_view(pool).map_or(0, |view| view.queued));
+            ctx.queue_before.get_or_insert(u32::try_from(queued.saturating_sub(1)).unwrap_or(u32::MAX));
             tokio::select! {
                 biased;
                 left = session.downstream_session.read_body_or_idle(true) => {

@@ -19,6 +19,7 @@ use crate::config::{PoolPlan, RetryOn};
 use crate::dialect::errors::ErrorKind;
 use crate::dialect::paths::Dialect;
 use crate::dialect::stream::Tap;
+use crate::observe::figures::Entered;
 use crate::snapshot::{RouteBinding, Snapshot, TargetBinding, Upstream};
 use crate::upstream::herd::Slot;
 
@@ -103,6 +104,14 @@ pub struct Ctx {
     pub connecting: Option<Instant>,
     /// How long it took.
     pub connect: Option<Duration>,
+    /// How many waited when it began to wait.
+    pub queue_before: Option<u32>,
+    /// Connection to the head of the answer, in the last attempt.
+    pub response: Option<Duration>,
+    /// When the latest part of the answer came.
+    pub latest_part: Option<Instant>,
+    /// The longest pause between two of them.
+    pub longest_gap: Option<Duration>,
     /// The running attempt's limit from its connection to its first byte.
     pub first_byte_limit: Option<Duration>,
     /// Arrival to first byte of body.
@@ -121,6 +130,8 @@ pub struct Ctx {
     pub end: End,
     /// Bytes of body sent.
     pub bytes_out: u64,
+    /// Counted among its route's until dropped.
+    pub entered: Option<Entered>,
     /// Counted among the live ones until dropped.
     pub _live: LiveRequest,
 }
@@ -167,6 +178,10 @@ impl Ctx {
             queued: Duration::ZERO,
             connecting: None,
             connect: None,
+            queue_before: None,
+            response: None,
+            latest_part: None,
+            longest_gap: None,
             first_byte_limit: None,
             first_byte: None,
             first_token: None,
@@ -176,6 +191,7 @@ impl Ctx {
             told: None,
             end: End::OK,
             bytes_out: 0,
+            entered: None,
             _live: gateway.live.enter(),
         }
     }

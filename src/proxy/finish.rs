@@ -90,7 +90,6 @@ fn count(gateway: &Arc<Gateway>, ctx: &Ctx, status: u16, usage: &Usage, total: D
 
 /// What operators count, of the route and of the endpoint that answered.
 fn figure(ctx: &Ctx, route: &Figures, status: u16, usage: &Usage, total: Duration) {
-    route.started.inc();
     route.answered(status);
     match ctx.end.0.as_bytes() {
         [b'C' | b'c', _] => route.client_aborts.inc(),
@@ -152,8 +151,11 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         trace: trace_id(session),
         module: ctx.module,
         queue_ms: millis(ctx.queued),
+        queue_before: ctx.queue_before,
         connect_ms: ctx.connect.map(millis),
+        response_ms: ctx.response.map(millis),
         ttft_ms: ctx.first_token.map(millis),
+        gap_ms: ctx.longest_gap.map(millis),
         total_ms: millis(total),
         prompt_tokens: usage.prompt_tokens,
         output_tokens: usage.output_tokens,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arriero_core::Time;
 use arriero_core::endpoint::{Endpoint, Health, State};
 use prometheus::IntCounter;
+use serde_json::Value;
 
 use crate::admin::control::StatRow;
 use crate::observe::figures::{Average, Figures};
@@ -22,6 +23,8 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
             svname: "FRONTEND".to_owned(),
             status: Some("OPEN".to_owned()),
             req_tot: Some(binding.figures.started.get()),
+            scur: Some(binding.figures.live().0),
+            smax: Some(binding.figures.live().1),
             ..counted(&binding.figures)
         })
         .collect();
@@ -163,10 +166,28 @@ fn sum(rows: &[StatRow]) -> StatRow {
 }
 
 /// The metrics, with gauges fresh. One at a time: gauges vanish for a moment while they are read anew.
-pub(super) fn metrics(gateway: &Gateway) -> String {
+pub(super) fn metrics(gateway: &Arc<Gateway>) -> String {
     let _one_at_a_time = gateway.metrics.rendering.lock();
     refresh_gauges(gateway);
-    gateway.metrics.render()
+    gateway.metrics.render() + &series(&stats(gateway))
+}
+
+/// The columns of the statistics that are numbers, each as a series by the same name.
+fn series(rows: &[StatRow]) -> String {
+    let mut columns: BTreeMap<String, String> = BTreeMap::new();
+    for row in rows {
+        let Ok(Value::Object(fields)) = serde_json::to_value(row) else { continue };
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels = format!("{{proxy=\"{}\",server=\"{}\"}}", escaped(&row.pxname), escaped(&row.svname));
+        for (column, value) in fields.iter().filter(|(_, value)| value.is_u64()) {
+            let name = format!("arriero_stat_{column}");
+            let lines = columns
+                .entry(name.clone())
+                .or_insert_with(|| format!("# HELP {name} Column {column} of the statistics.\n# TYPE {name} gauge\n"));
+            *lines += &format!("{name}{labels} {value}\n");
+        }
+    }
+    columns.into_values().collect()
 }
 
 /// Gauges are read from the fleet when they are asked for; endpoints that left vanish.
