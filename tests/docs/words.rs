@@ -17,43 +17,19 @@ pub const BALANCE: [&str; 13] = [
     "sticky",
 ];
 
-/// Options of a `server` line that people use.
-pub const SERVER: [&str; 34] = [
-    "weight",
-    "maxconn",
-    "minconn",
-    "maxqueue",
-    "backup",
-    "slowstart",
-    "cookie",
-    "check",
-    "inter",
-    "fastinter",
-    "downinter",
-    "rise",
-    "fall",
-    "port",
-    "observe",
-    "error-limit",
-    "on-error",
-    "on-marked-down",
-    "on-marked-up",
-    "init-state",
-    "disabled",
-    "track",
-    "agent-check",
-    "ssl",
-    "verify",
-    "ca-file",
-    "sni",
-    "crt",
-    "alpn",
-    "resolvers",
-    "init-addr",
-    "server-template",
-    "send-proxy",
-    "source",
-];
+/// Every option of a `server` or `default-server` line that HAProxy 2.6 describes (its manual, section 5.2), and
+/// `server-template`; `init-state` is of a later one.
+pub const SERVER: &str = "\
+    addr agent-check agent-send agent-inter agent-addr agent-port allow-0rtt alpn backup ca-file check \
+    check-send-proxy check-alpn check-proto check-sni check-ssl check-via-socks4 ciphers ciphersuites cookie \
+    crl-file crt disabled enabled error-limit fall force-sslv3 force-tlsv10 force-tlsv11 force-tlsv12 force-tlsv13 \
+    id init-addr inter fastinter downinter log-proto maxconn maxqueue max-reuse minconn namespace no-agent-check \
+    no-backup no-check no-check-ssl no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn \
+    no-ssl no-ssl-reuse no-sslv3 no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 no-verifyhost no-tfo \
+    non-stick npn observe on-error on-marked-down on-marked-up pool-low-conn pool-max-conn pool-purge-delay port \
+    proto redir rise resolve-opts resolve-prefer resolve-net resolvers send-proxy send-proxy-v2 proxy-v2-options \
+    send-proxy-v2-ssl send-proxy-v2-ssl-cn slowstart sni source ssl ssl-max-ver ssl-min-ver ssl-reuse stick socks4 \
+    tcp-ut tfo track tls-tickets verify verifyhost weight ws server-template init-state";
 
 /// Lines of a `backend`, `frontend` or `defaults` section, and what each section of the page calls them.
 pub const LINES: [(&str, &[&str]); 4] = [
@@ -79,7 +55,18 @@ pub const LINES: [(&str, &[&str]); 4] = [
     ),
     (
         "## Hashing",
-        &["hash-type consistent", "hash-type map-based", "hash-balance-factor", "hash-preserve-affinity", "hash-key"],
+        &[
+            "hash-type consistent",
+            "hash-type map-based",
+            "sdbm",
+            "djb2",
+            "wt6",
+            "crc32",
+            "avalanche",
+            "hash-balance-factor",
+            "hash-preserve-affinity",
+            "hash-key",
+        ],
     ),
     ("## Persistence", &["cookie", "stick-table", "stick on", "option persist", "ignore-persist", "peers"]),
     (
@@ -93,6 +80,24 @@ pub const LINES: [(&str, &[&str]); 4] = [
             "timeout http-keep-alive",
             "timeout tunnel",
             "timeout check",
+            "timeout client-fin",
+            "timeout server-fin",
+            "timeout tarpit",
+            "timeout resolve",
+            "timeout retry",
+            "resolve_retries",
+            "hold nx",
+            "hold refused",
+            "hold timeout",
+            "hold other",
+            "hold valid",
+            "hold obsolete",
+            "stats timeout",
+            "timeout mail",
+            "timeout hello",
+            "timeout idle",
+            "timeout processing",
+            "hard-stop-after",
         ],
     ),
 ];
