@@ -15,9 +15,9 @@ pub struct QueueLimits {
 }
 
 impl Default for QueueLimits {
-    /// 1000 requests, 1 GiB, 60 s.
+    /// 1000 requests, 256 MiB, 60 s.
     fn default() -> Self {
-        QueueLimits { max_requests: 1000, max_bytes: 1 << 30, timeout: Duration::from_secs(60) }
+        QueueLimits { max_requests: 1000, max_bytes: 256 << 20, timeout: Duration::from_secs(60) }
     }
 }
 
