@@ -1,6 +1,7 @@
 //! One of four endpoints fails fast or hangs: its clients must not notice, under any balancing module.
 //!
 //! A failing endpoint is the emptiest and the fastest of its pool, so a rule that goes by load would send it everything.
+//! Where keys are kept at their endpoints, a quarter of them is at the failing one's when it begins to fail.
 //! Bounds: of requests that meet a fast failure at most [`ERRORS`] end in an error, and the sick endpoint gets less than
 //! its fair share of the attempts; a 500 reaches its client, so there the count is bounded by [`ERRORS_500`]. Where one hangs, nobody waits longer than two limits for the first byte and some.
 //!
@@ -35,8 +36,11 @@ const ERRORS_500: usize = 3 + 4 + 4;
 const FAIR: f64 = 0.25;
 /// Limit for the first byte where an endpoint hangs.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
-/// Time for the answer itself, for the queue before it, and for a slow machine.
-const ALLOWANCE: Duration = Duration::from_secs(6);
+/// Time for the answer itself and the queue before it; in the short form, which runs beside other tests, for a slow machine,
+/// too. A third limit does not fit into the first.
+const ALLOWANCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
+/// Seconds of load from which on the form is the long one.
+const LONG: f64 = 30.0;
 
 fn from_environment(name: &str, otherwise: f64) -> f64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text}")))
@@ -47,13 +51,17 @@ async fn run(illness: Illness, timeouts: &str, form: (f64, f64)) -> (Vec<Row>, V
     let (seconds, rate) = (from_environment("FAILING_SECONDS", form.0), from_environment("FAILING_RATE", form.1));
     let seed = from_environment("FAILING_SEED", f64::from(fastrand::u32(..))) as u64;
     println!("FAILING_SEED={seed} FAILING_SECONDS={seconds} FAILING_RATE={rate}");
-    let herds = stage::herds(illness, rate).await;
+    let keeping = [Illness::Status(503), Illness::Reset].contains(&illness);
+    let herds = stage::herds(illness, rate, keeping).await;
     let proxy = Proxy::start(&stage::yaml(&herds, timeouts)).await;
     let begin = Instant::now();
     let seen = stage::load(&proxy, &herds, rate, Duration::from_secs_f64(seconds), seed).await;
     let rows: Vec<Row> = herds.iter().zip(seen).map(|(herd, seen)| Row::new(herd, seen)).collect();
     let run = report::Run { illness, seconds, rate, seed };
     println!("{}", report::tell(&run, &rows));
+    for line in proxy.lines().iter().filter(|line| line["status"] != 200).take(5) {
+        println!("{line}");
+    }
     let stderr = proxy.stderr();
     assert!(!stderr.contains("panicked"), "a panic:\n{stderr}");
     (rows, herds, [begin, begin + Duration::from_secs_f64(seconds)])
@@ -121,6 +129,7 @@ async fn an_endpoint_that_hangs_holds_nobody_up() {
         );
     }
     let middle = begin + (end - begin) / 2;
+    let allowance = ALLOWANCE[usize::from((end - begin).as_secs_f64() < LONG)];
     let mut complaints = Vec::new();
     for (row, herd) in rows.iter().zip(&herds) {
         let unanswered = row.wrong.iter().filter(|words| tried_again || !words.starts_with("504")).collect::<Vec<_>>();
@@ -128,7 +137,7 @@ async fn an_endpoint_that_hangs_holds_nobody_up() {
             let first = &unanswered[..unanswered.len().min(3)];
             complaints.push(format!("{}: {} of {} not answered: {first:#?}", row.name, unanswered.len(), row.requests));
         }
-        let bound = FIRST_BYTE * 2 + ALLOWANCE;
+        let bound = FIRST_BYTE * 2 + allowance;
         if row.longest > bound {
             complaints.push(format!("{}: a request took {:?}, more than {bound:?}", row.name, row.longest));
         }

@@ -38,7 +38,7 @@ impl Row {
             name: herd.name.clone(),
             requests: seen.len(),
             wrong: seen.iter().filter_map(wrong).collect(),
-            attempts: [herd.sick.met().len() as u64, herd.well.iter().map(|engine| engine.stats().inference).sum()],
+            attempts: herd.attempts(),
             typical: [at(0.5), at(0.99)],
             longest: took.last().copied().unwrap_or_default(),
         }
@@ -107,6 +107,7 @@ fn head(Run { seconds, rate, .. }: &Run) -> String {
          cargo test --test failing -- --test-threads=1\n```\n\n\
          Machine: {cores} cores ({cpu}); proxy, clients and engines all on it; profile {profile}. Each row: {seconds} s at \
          {rate} requests a second, all rows of a table at once. `-swapping`: engines that load models (Ollama-like), else \
-         OpenAI-like.\n\n"
+         OpenAI-like. `session`, `cookie`: turns, with keys kept softly; `hash-wait`: `hash` with `spill: wait`; 32 keys each, \
+         all placed while the four were well.\n\n"
     )
 }

@@ -1,9 +1,12 @@
-//! An endpoint that is well by every question about itself and fails every request: at once, or never.
+//! An endpoint that is well by every question about itself and, once it has fallen ill, fails every request: at once, or
+//! never.
 //!
-//! It speaks HTTP/1 by hand, lists one model, `m`, in the ways of OpenAI and Ollama, and notes when each request came.
+//! It speaks HTTP/1 by hand, lists one model, `m`, in the ways of OpenAI and Ollama, and notes when each request came that it
+//! failed. While it is well it answers plain requests of [`TOKENS`] tokens.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,6 +16,9 @@ use tokio::task::JoinHandle;
 
 /// Longest that it thinks before it fails.
 const SOON: Duration = Duration::from_millis(50);
+
+/// Tokens of its answers while it is well.
+pub const TOKENS: u32 = 5;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +45,7 @@ impl Illness {
 pub struct Sick {
     addr: SocketAddr,
     met: Arc<Mutex<Vec<Instant>>>,
+    ill: Arc<AtomicBool>,
     serving: JoinHandle<()>,
 }
 
@@ -47,16 +54,22 @@ impl Sick {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
         let addr = listener.local_addr().expect("a bound address");
         let met: Arc<Mutex<Vec<Instant>>> = Arc::default();
-        let notes = met.clone();
+        let ill: Arc<AtomicBool> = Arc::default();
+        let (notes, state) = (met.clone(), ill.clone());
         let serving = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let _late = stream.set_nodelay(true);
-                connections.spawn(talk(stream, illness, notes.clone()));
+                connections.spawn(talk(stream, illness, state.clone(), notes.clone()));
                 while connections.try_join_next().is_some() {}
             }
         });
-        Sick { addr, met, serving }
+        Sick { addr, met, ill, serving }
+    }
+
+    /// From now on it fails every request.
+    pub fn falls_ill(&self) {
+        self.ill.store(true, Ordering::Release);
     }
 
     pub fn url(&self) -> String {
@@ -76,10 +89,16 @@ impl Drop for Sick {
 }
 
 /// One connection, request by request.
-async fn talk(mut stream: TcpStream, illness: Illness, met: Arc<Mutex<Vec<Instant>>>) {
+async fn talk(mut stream: TcpStream, illness: Illness, ill: Arc<AtomicBool>, met: Arc<Mutex<Vec<Instant>>>) {
     while let Some((method, path)) = request(&mut stream).await {
         if method != "POST" {
             if stream.write_all(inventory(&path).as_bytes()).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if !ill.load(Ordering::Acquire) {
+            if stream.write_all(healthy().as_bytes()).await.is_err() {
                 return;
             }
             continue;
@@ -117,6 +136,14 @@ async fn request(stream: &mut TcpStream) -> Option<(String, String)> {
             return None;
         }
     }
+}
+
+fn healthy() -> String {
+    let body = format!(
+        r#"{{"id":"x","object":"chat.completion","model":"m","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"There."}}}}],"usage":{{"prompt_tokens":1,"completion_tokens":{TOKENS},"total_tokens":{}}}}}"#,
+        TOKENS + 1
+    );
+    answer(200, &body)
 }
 
 fn inventory(path: &str) -> String {

@@ -3,14 +3,17 @@
 Each check is a function; a failure names what was expected. Pictures are left in the folder that the call names.
 """
 
+import contextlib
 import os
+import re
 import sys
+import threading
 import time
 import urllib.parse
 
 from playwright.sync_api import expect, sync_playwright
 
-from stage import NASTY_MODEL, TOKEN, Stage, ask, until
+from stage import NASTY_MODEL, TOKEN, Held, Stage, ask, until
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -103,7 +106,7 @@ def follows_a_change(page, admin, name):
 def chat(proxy, model):
     """A request through the proxy, answered."""
     body = {"model": model, "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}
-    code, answer = ask(f"{proxy}/v1/chat/completions", "POST", body)
+    code, answer = ask(f"{proxy}/v1/chat/completions", "POST", body, seconds=60)
     assert code == 200, (code, answer)
 
 
@@ -113,6 +116,86 @@ def counts_a_request(page, proxy, name):
     before = int(picks.inner_text().replace(",", ""))
     chat(proxy, "llama3.2:3b")
     expect(picks).to_have_text(f"{before + 1:,}", timeout=8000)
+
+
+def number_of(text):
+    """The first number in a text: 1,234 of 2,000 is 1234; none is None."""
+    found = re.search(r"\d[\d,]*(\.\d+)?", text)
+    return float(found[0].replace(",", "")) if found else None
+
+
+def figures_of_the_page(page, pool, name):
+    """In flight of the endpoint and of the pool, those that wait, and the TTFT's text, as the page shows them."""
+    section = page.locator(f"section[data-pool={pool}]")
+    facts = section.locator(".facts span").all_inner_texts()
+    row = row_of(page, name)
+    in_flight = row.locator("td[data-label='in flight'] span").first.inner_text()
+    return {
+        "in flight": number_of(in_flight),
+        "cap": number_of(in_flight.split("/")[1]),
+        "in the pool": number_of(next(fact for fact in facts if fact.endswith(" in flight"))),
+        "queued": number_of(next(fact for fact in facts if fact.startswith("queue "))),
+        "TTFT": row.locator("td[data-label=TTFT]").inner_text(),
+    }
+
+
+def figures_of_the_api(admin, pool, name):
+    """The same as /api/status has them; the TTFT in ms or none."""
+    pools = ask(f"{admin}/api/status")[1]["pools"]
+    shown = next(row for row in pools if row["name"] == pool)
+    endpoint = next(row for row in shown["endpoints"] if row["name"] == name)
+    return {
+        "in flight": endpoint["in_flight"],
+        "cap": endpoint["max_in_flight"],
+        "in the pool": shown["in_flight"],
+        "queued": shown["queue"]["queued"],
+        "TTFT": endpoint.get("ttft_ms"),
+    }
+
+
+def says_the_same(shown, told):
+    """The page's figures are those of the API. A TTFT is shown rounded, in ms or s; none is shown as a dash."""
+    counts = [key for key in told if key != "TTFT"]
+    if any(shown[key] != told[key] for key in counts):
+        return False
+    value = number_of(shown["TTFT"])
+    if told["TTFT"] is None or value is None:
+        return told["TTFT"] is None and value is None
+    shown_ms = value if shown["TTFT"].strip().endswith("ms") else value * 1000
+    return abs(shown_ms - told["TTFT"]) <= max(1, 0.06 * told["TTFT"])
+
+
+def shows_load(page, stage, engine_model):
+    """Nothing, one that runs, one that waits behind it, nothing again: in flight, queue and TTFT as the API tells them."""
+    engine = Held(engine_model)
+    with contextlib.closing(engine):
+        _, proxy, admin = stage.one_slot(engine.url)
+        page.goto(admin)
+
+        def shows(what, in_flight, queued, has_ttft):
+            def holds():
+                shown, told = figures_of_the_page(page, "one", "slot"), figures_of_the_api(admin, "one", "slot")
+                holds.seen = shown, told
+                due = told["in flight"] == told["in the pool"] == in_flight and told["queued"] == queued
+                return due and (told["TTFT"] is not None) == has_ttft and says_the_same(shown, told)
+
+            try:
+                until(f"the page shows {what}", holds)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: page and API {holds.seen}") from None
+
+        expect(row_of(page, "slot")).to_be_visible()
+        shows("nobody", 0, 0, False)
+        clients = []
+        for what, in_flight, queued in [("one that runs", 1, 0), ("one that waits", 1, 1)]:
+            clients.append(threading.Thread(target=chat, args=(proxy, engine_model), daemon=True))
+            clients[-1].start()
+            shows(what, in_flight, queued, False)
+        engine.go.set()
+        for client in clients:
+            client.join(20)
+        shows("that both have ended", 0, 0, True)
+        assert engine.answered == 2, engine.answered
 
 
 def asks_for_the_token(browser, admin):
@@ -184,6 +267,9 @@ def main(folder):
         until("the loaded model is told", lambda: markup_in([row.get("loaded") for row in ask(f"{admin}/api/endpoints")[1]]))
         watched, first = look(browser, admin, folder)
         counts_a_request(watched.page, proxy, first)
+        loaded = Watched(browser, admin, viewport=DESKTOP)
+        shows_load(loaded.page, stage, "m")
+        loaded.context.close()
         tells_that_nobody_answers(stage, watched, process)
         watched.close(of_requests=True)
         asks_for_the_token(browser, stage.proxy(engines, TOKEN)[2])

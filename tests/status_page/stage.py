@@ -4,11 +4,13 @@ Processes are started and ended here, by their own handle. Addresses are on loop
 """
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +27,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def ask(url, method="GET", body=None, token=None):
+def ask(url, method="GET", body=None, token=None, seconds=10):
     """Status and decoded JSON."""
     headers = {"content-type": "application/json"}
     if token:
@@ -33,7 +35,7 @@ def ask(url, method="GET", body=None, token=None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read() or b"null")
@@ -50,6 +52,52 @@ def until(what, condition, seconds=20):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+class Held:
+    """An engine that answers no request before `go` is set; it says that it has one model."""
+
+    def __init__(self, model):
+        self.go, self.answered = threading.Event(), 0
+        held = self
+
+        class Answers(http.server.BaseHTTPRequestHandler):
+            """Lists the model; answers a chat once it may."""
+
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def say(self, body):
+                data = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                self.say({"object": "list", "data": [{"id": model, "object": "model"}]})
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                held.go.wait(60)
+                held.answered += 1
+                message = {"role": "assistant", "content": "There."}
+                usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+                self.say({"object": "chat.completion", "choices": [{"index": 0, "message": message}], "usage": usage})
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        """Lets everybody go and ends."""
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Stage:
@@ -93,8 +141,7 @@ class Stage:
 
     def proxy(self, engines, token=None):
         """A proxy over these engines: its process, its URL and that of its admin listener."""
-        port, admin = free_port(), free_port()
-        access = {"bind": f"127.0.0.1:{admin}"}
+        access = {}
         if token:
             file = self.folder / "token"
             file.write_text(token + "\n", encoding="utf-8")
@@ -102,8 +149,6 @@ class Stage:
             access["token_file"] = str(file)
         first, second = engines
         plan = {
-            "listen": f"127.0.0.1:{port}",
-            "admin": access,
             "pools": {
                 "chat": {"endpoints": [{"url": first, "name": "gpu-1", "max_in_flight": 4}]},
                 "embed": {"endpoints": [{"url": second, "name": "cpu-1"}]},
@@ -113,6 +158,17 @@ class Stage:
                 {"name": "chat", "pool": "chat", "balance": "auto"},
             ],
         }
+        return self.run(plan, access)
+
+    def one_slot(self, engine):
+        """A proxy with one pool `one` of one endpoint `slot` that takes one request at a time."""
+        endpoint = {"url": engine, "name": "slot", "engine": "openai", "max_in_flight": 1}
+        return self.run({"pools": {"one": {"endpoints": [endpoint]}}, "routes": [{"name": "one", "pool": "one"}]}, {})
+
+    def run(self, plan, access):
+        """A proxy with this plan: its process, its URL and that of its admin listener."""
+        port, admin = free_port(), free_port()
+        plan |= {"listen": f"127.0.0.1:{port}", "admin": {"bind": f"127.0.0.1:{admin}"} | access}
         file = self.folder / f"arriero-{port}.yaml"
         file.write_text(json.dumps(plan), encoding="utf-8")  # JSON is YAML, too
         process = self.start(f"arriero-{port}", "run", "-c", str(file))
