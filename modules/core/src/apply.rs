@@ -163,6 +163,7 @@ impl Fleet {
         let joined: Vec<EndpointId> =
             pool.endpoints.iter().copied().filter(|id| !before.contains(id) || changed(id)).collect();
         let left: Vec<EndpointId> = before.into_iter().filter(|id| !seen.contains(id) || changed(id)).collect();
+        pool.queue.keep(&pool.endpoints);
         (pool.limits, pool.retry) = (spec.queue, spec.retry);
         pool.tiers = Tiers { backup_one: spec.backup_one, panic: spec.panic };
         pool.memory.configure(spec.affinity);

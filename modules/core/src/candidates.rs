@@ -38,7 +38,7 @@ fn is_asked(endpoint: &Endpoint, facts: &RequestFacts) -> bool {
 }
 
 /// True if the endpoint may be picked for this request, slot or no slot.
-fn is_candidate(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> bool {
+pub(crate) fn is_candidate(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> bool {
     endpoint.is_ready(now) && fits(endpoint, facts)
 }
 

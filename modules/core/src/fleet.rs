@@ -146,8 +146,14 @@ impl Fleet {
         again.tried.push(attempt.endpoint);
         let table = &self.ledger.table;
         let is_victim = || {
-            let went_out = table.get(attempt.endpoint).is_some_and(|endpoint| !endpoint.is_open(self.latest));
-            went_out && candidates::somebody_works(&pool.endpoints, table, &attempt.facts, self.latest)
+            let Some(endpoint) = table.get(attempt.endpoint) else { return true };
+            if !endpoint.is_open(self.latest) {
+                return candidates::somebody_works(&pool.endpoints, table, &attempt.facts, self.latest);
+            }
+            // it said that it is busy: whoever flees to one that did not adds to no storm
+            let others = || pool.endpoints.iter().filter_map(|id| table.get(*id));
+            endpoint.busy_until > self.latest
+                && others().any(|other| candidates::is_candidate(other, &again, self.latest))
         };
         ((retries as f64) < budget || is_victim()) && pool.could_serve(table, &again, self.latest)
     }

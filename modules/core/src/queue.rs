@@ -75,6 +75,8 @@ pub(crate) struct Queue {
     retries: usize,
     uncapped: usize,
     bound: usize,
+    /// By the endpoint that they are bound to: how many wait, and the most that ever did.
+    waits: BTreeMap<EndpointId, (usize, usize)>,
 }
 
 impl Queue {
@@ -90,9 +92,14 @@ impl Queue {
         self.bytes
     }
 
-    /// How many wait for each endpoint that they are bound to.
-    pub(crate) fn bound_to(&self) -> impl Iterator<Item = (EndpointId, usize)> + '_ {
-        self.groups.iter().filter_map(|(group, members)| Some((group.bound_to?, members.len())))
+    /// By the endpoint that requests are bound to: how many wait, and the most that ever did.
+    pub(crate) fn bound_to(&self) -> impl Iterator<Item = (EndpointId, (usize, usize))> + '_ {
+        self.waits.iter().map(|(endpoint, waits)| (*endpoint, *waits))
+    }
+
+    /// Forgets how many waited for endpoints that left.
+    pub(crate) fn keep(&mut self, endpoints: &[EndpointId]) {
+        self.waits.retain(|endpoint, (now, _)| *now > 0 || endpoints.contains(endpoint));
     }
 
     /// Waiters that are not on their first attempt.
@@ -119,6 +126,11 @@ impl Queue {
         self.retries += usize::from(waiter.facts.attempt > 0);
         self.uncapped += usize::from(waiter.facts.uncapped);
         self.bound += usize::from(waiter.facts.pin.is_some());
+        if let Some(endpoint) = waiter.bound_to {
+            let (now, most) = self.waits.entry(endpoint).or_default();
+            *now += 1;
+            *most = (*most).max(*now);
+        }
         self.deadlines.insert((waiter.deadline, id));
         self.groups.entry(waiter.group()).or_default().insert((waiter.arrival, id));
         self.waiters.insert(id, waiter);
@@ -130,6 +142,9 @@ impl Queue {
         self.retries -= usize::from(waiter.facts.attempt > 0);
         self.uncapped -= usize::from(waiter.facts.uncapped);
         self.bound -= usize::from(waiter.facts.pin.is_some());
+        if let Some((now, _)) = waiter.bound_to.and_then(|endpoint| self.waits.get_mut(&endpoint)) {
+            *now -= 1;
+        }
         self.deadlines.remove(&(waiter.deadline, id));
         let group = waiter.group();
         if let Some(members) = self.groups.get_mut(&group) {

@@ -75,13 +75,10 @@ impl Fleet {
         })
     }
 
-    /// How many requests wait for each endpoint that they are bound to; those for whom nobody waits are left out.
-    pub fn waiting_by_endpoint(&self) -> BTreeMap<EndpointId, usize> {
-        let mut waiting = BTreeMap::new();
-        for (endpoint, count) in self.pools.values().flat_map(|pool| pool.queue.bound_to()) {
-            *waiting.entry(endpoint).or_default() += count;
-        }
-        waiting
+    /// By the endpoint that requests are bound to: how many wait for it, and the most that ever did. Endpoints for whom
+    /// nobody ever waited are left out.
+    pub fn waiting_by_endpoint(&self) -> BTreeMap<EndpointId, (usize, usize)> {
+        self.pools.values().flat_map(|pool| pool.queue.bound_to()).collect()
     }
 
     /// The strategies that a pool runs: what they want to know, and what they have come to. None for an unknown pool.

@@ -255,3 +255,26 @@ fn an_engine_that_dies_takes_no_request_along() {
     bench.fleet.first_token(bench.now, trial);
     assert!(!bench.fleet.may_retry(trial, 2), "the budget is spent, and this endpoint works");
 }
+
+#[test]
+fn whoever_flees_a_busy_engine_needs_no_budget_while_another_is_not() {
+    let mut bench = two();
+    let (a, b) = (bench.id("a"), bench.id("b"));
+    let (at_a, at_b): (Vec<Grant>, Vec<Grant>) =
+        flood(&mut bench, "a", 16).0.into_iter().partition(|grant| grant.endpoint == a);
+    let (last, others) = at_b.split_last().expect("eight");
+    for grant in others {
+        bench.finish(grant.ticket, Outcome::Complete);
+    }
+    for (count, ticket) in at_a.into_iter().map(|grant| grant.ticket).enumerate() {
+        assert!(bench.fleet.may_retry(ticket, 2), "victim {count}");
+        bench.finish(ticket, Outcome::Busy);
+        let mut facts = request(70 + count as u64);
+        (facts.attempt, facts.tried) = (1, vec![a]);
+        if count < 7 {
+            assert_eq!(bench.grant(facts).endpoint, b);
+        }
+    }
+    // b says so, too: nobody is left to flee to
+    assert!(!bench.fleet.may_retry(last.ticket, 2), "a rests, and so nobody may be overrun");
+}

@@ -127,7 +127,7 @@ fn whoever_waits_for_one_of_many_endpoints_gets_its_slot() {
     let held: Vec<_> = names.iter().map(|name| bench.grant(bound(&bench, 0, name))).collect();
     let waits: Vec<_> = names.iter().map(|name| (0..2).map(|id| bench.wait(bound(&bench, id, name))).min()).collect();
     let waiting = bench.fleet.waiting_by_endpoint();
-    assert_eq!((waiting.len() as u64, waiting.values().all(|count| *count == 2)), (HERD, true));
+    assert_eq!((waiting.len() as u64, waiting.values().all(|count| *count == (2, 2))), (HERD, true));
     for (held, first) in held.into_iter().zip(waits).rev() {
         let (waiter, grant) = Bench::only_grant(bench.finish(held.ticket, Outcome::Complete));
         assert_eq!((Some(waiter), grant.endpoint), (first, held.endpoint));

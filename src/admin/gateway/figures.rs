@@ -40,7 +40,8 @@ pub(super) fn stats(gateway: &Arc<Gateway>) -> Vec<StatRow> {
                 let checked = plan.health.is_some();
                 of_pool.push(StatRow {
                     pxname: name.clone(),
-                    qcur: Some(waiting.get(id).copied().unwrap_or(0) as u64),
+                    qcur: Some(waiting.get(id).map_or(0, |(now, _)| *now as u64)),
+                    qmax: Some(waiting.get(id).map_or(0, |(_, most)| *most as u64)),
                     ..of_endpoint(endpoint, &upstream.figures, checked, now)
                 });
             }
