@@ -82,7 +82,7 @@ impl Hand<'_> {
             let api = self.soak.traits.api;
             let choice = match turns.pop() {
                 Some(Turn::State(state)) if api => {
-                    self.to_state(2, state).await; // the third may go whoever else is out
+                    self.put_into(2, state).await; // the third may go whoever else is out
                     continue;
                 }
                 Some(Turn::ComesAndGoes) if api => {
@@ -187,11 +187,11 @@ impl Hand<'_> {
         let place = self.any();
         let states = [State::Ready, State::Drain, State::Maint];
         let state = states[self.random.usize(..3)];
-        self.to_state(place, state).await;
+        self.put_into(place, state).await;
     }
 
     /// Ready instead, if too few would be left.
-    async fn to_state(&mut self, place: usize, state: State) {
+    async fn put_into(&mut self, place: usize, state: State) {
         let state = if self.may_take_out(place) { state } else { State::Ready };
         let word = match state {
             State::Ready => "ready",
