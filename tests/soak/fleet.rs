@@ -186,9 +186,16 @@ pub fn routes(traits: Traits) -> Vec<&'static str> {
     TURNING.into_iter().chain(keeping).collect()
 }
 
-/// A fault that heals by itself, and what it does to an engine's name. Death and return are the operator's.
-pub fn fault(random: &mut fastrand::Rng) -> (Fault, Away) {
-    let (kind, p, away) = match random.u32(..20) {
+/// How many draws of a fault there are.
+pub const FAULT_DRAWS: u32 = 20;
+/// Draws of which each makes another kind of [`fault`], by its name in the tally.
+pub const FAULTS: [(&str, u32); 6] =
+    [("busy", 0), ("error", 1), ("hang", 3), ("reset", 6), ("slow", 13), ("garbage", 17)];
+
+/// The fault of this draw of [`FAULT_DRAWS`], which heals by itself, and what it does to an engine's name. Death and return
+/// are the operator's.
+pub fn fault(draw: u32, random: &mut fastrand::Rng) -> (Fault, Away) {
+    let (kind, p, away) = match draw {
         0 => (FaultKind::Busy, 0.5, Away::Busy),
         1..3 => (FaultKind::Error, 0.3, Away::Error500),
         3..6 => (FaultKind::Hang, 0.2, Away::Fault),

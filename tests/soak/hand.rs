@@ -14,6 +14,32 @@ use crate::common::{PATIENCE, eventually};
 use crate::fleet::{Member, STRATEGIES, TURNING, Variant};
 use crate::run::{Mood, Soak, nap};
 
+/// Everything once, in a random order, before chance alone decides.
+const ONCE: [Turn; 11] = [
+    Turn::State(State::Drain),
+    Turn::State(State::Maint),
+    Turn::State(State::Ready),
+    Turn::Choice(0),
+    Turn::Choice(2),
+    Turn::Choice(3),
+    Turn::Choice(11),
+    Turn::Choice(15),
+    Turn::ComesAndGoes,
+    Turn::Choice(20),
+    Turn::Choice(22),
+];
+/// Operations that a storm of a minute must have seen, as the tally names them; reloads are counted beside them.
+pub const DUE: [&str; 10] =
+    ["kill", "ready", "drain", "maint", "cap", "weight", "add", "remove", "balance", "clear affinity"];
+
+/// What comes next: a state of an endpoint, `g` in and out (or out and in), or one of the numbers of [`Hand::work`].
+#[derive(Clone, Copy)]
+enum Turn {
+    State(State),
+    ComesAndGoes,
+    Choice(u32),
+}
+
 /// What the operator has said, for each member.
 #[derive(Clone, Copy, Default, PartialEq)]
 struct Said {
@@ -50,9 +76,24 @@ impl Hand<'_> {
     /// Works until it is told to stop, then puts everything back.
     pub async fn work(mut self, mood: Mood, mut stop: watch::Receiver<bool>) {
         let pause = if mood == Mood::Storm { 150..600 } else { 400..1400 };
+        let mut turns = if mood == Mood::Storm { ONCE.to_vec() } else { Vec::new() };
+        self.random.shuffle(&mut turns);
         while !nap(&mut stop, Duration::from_millis(self.random.u64(pause.clone()))).await {
-            let choice = if mood == Mood::Storm { self.random.u32(..24) } else { 0 };
             let api = self.soak.traits.api;
+            let choice = match turns.pop() {
+                Some(Turn::State(state)) if api => {
+                    self.put_into(2, state).await; // the third may go whoever else is out
+                    continue;
+                }
+                Some(Turn::ComesAndGoes) if api => {
+                    self.join_or_leave().await;
+                    self.join_or_leave().await;
+                    continue;
+                }
+                Some(Turn::Choice(choice)) => choice,
+                _ if mood == Mood::Storm => self.random.u32(..24),
+                _ => 0,
+            };
             match choice {
                 3..7 => self.kill(),
                 7..11 if api => self.state().await,
@@ -144,8 +185,19 @@ impl Hand<'_> {
 
     async fn state(&mut self) {
         let place = self.any();
-        let states = [("ready", State::Ready), ("drain", State::Drain), ("maint", State::Maint)];
-        let (word, state) = if self.may_take_out(place) { states[self.random.usize(..3)] } else { states[0] };
+        let states = [State::Ready, State::Drain, State::Maint];
+        let state = states[self.random.usize(..3)];
+        self.put_into(place, state).await;
+    }
+
+    /// Ready instead, if too few would be left.
+    async fn put_into(&mut self, place: usize, state: State) {
+        let state = if self.may_take_out(place) { state } else { State::Ready };
+        let word = match state {
+            State::Ready => "ready",
+            State::Drain => "drain",
+            State::Maint => "maint",
+        };
         self.said[place].state = state;
         self.change(word, place, json!({ "state": word })).await;
     }

@@ -204,11 +204,15 @@ impl Soak {
         }
     }
 
-    /// Sets one engine's fault after the other.
+    /// Sets one engine's fault after the other: each kind once, then as chance decides.
     async fn fail(self: Arc<Self>, salt: u64, mut stop: watch::Receiver<bool>) {
         let mut random = fastrand::Rng::with_seed(self.seed ^ salt ^ 2);
+        let mut once = fleet::FAULTS.to_vec();
+        random.shuffle(&mut once);
         while !nap(&mut stop, Duration::from_millis(random.u64(100..2000))).await {
-            let (fault, away) = fault(&mut random);
+            let by_chance = random.u32(..fleet::FAULT_DRAWS);
+            let draw = once.pop().map_or(by_chance, |(_, draw)| draw);
+            let (fault, away) = fault(draw, &mut random);
             let member = &self.members[random.usize(..self.members.len())];
             member.book.leaves(away, fault.for_ms.map(|millis| millis * 1000 + 50_000));
             member.lab.set_fault(fault);
