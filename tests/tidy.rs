@@ -232,9 +232,16 @@ fn manifest_rules(path: &str, manifest: &str) -> Complaints {
     let Some(folder) = path.strip_suffix("/Cargo.toml") else { return Complaints::new() };
     let (seam, ours): (bool, &[&str]) = match folder.split_once('/') {
         Some(("modules", "core")) => (true, &[]),
-        Some(("modules", "auto")) => {
-            (true, &["arriero-core", "arriero-least-connection", "arriero-model-affinity", "arriero-queue-aware"])
-        }
+        Some(("modules", "auto")) => (
+            true,
+            &[
+                "arriero-core",
+                "arriero-least-connection",
+                "arriero-model-affinity",
+                "arriero-prefix-affinity",
+                "arriero-queue-aware",
+            ],
+        ),
         Some(("modules", _)) => (true, &["arriero-core"]),
         None if folder == "lab" => (false, &["arriero-core"]),
         _ => return Complaints::new(),

@@ -74,6 +74,12 @@ impl Fleet {
         found
     }
 
+    /// Changes an engine's speed (1 = as specified).
+    pub fn set_speed(&mut self, now: Time, endpoint: usize, speed: f64) {
+        self.engines[endpoint].set_speed(now, speed);
+        self.plan(endpoint);
+    }
+
     /// When something happens next, and where.
     pub fn next_event(&mut self) -> Option<(Time, usize)> {
         while let Some(&Reverse((at, endpoint, version))) = self.due.peek() {

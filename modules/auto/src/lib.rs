@@ -1,9 +1,10 @@
-//! Goes by what the pool turns out to be: holds three strategies, lets all of them learn, asks one.
+//! Goes by what the pool turns out to be: holds four strategies, lets all of them learn, asks one.
 //!
 //! | what the pool shows | goes by |
 //! |---|---|
 //! | an engine that tells its resident models has more than one to choose from | model-affinity |
-//! | slots are known, or speeds learned for one model differ by [`UNEQUAL`] | queue-aware |
+//! | engines batch, and prompts share beginnings: [`SHARED`] of their tokens | prefix-affinity |
+//! | engines batch, slots are known, or speeds learned for one model differ by [`UNEQUAL`] | queue-aware |
 //! | neither, or one endpoint | least-connection |
 //!
 //! Looked at when endpoints come or go and every [`EVERY`] other events. The first finding counts at once; afterwards
@@ -17,9 +18,13 @@ use arriero_core::endpoint::Endpoint;
 use arriero_core::{Chosen, Context, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy, Time};
 use arriero_least_connection::LeastConnection;
 use arriero_model_affinity::ModelAffinity;
+use arriero_prefix_affinity::PrefixAffinity;
 use arriero_queue_aware::QueueAware;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+mod sharing;
+use sharing::Sharing;
 
 /// The module.
 pub struct Auto;
@@ -33,6 +38,8 @@ pub struct Options {}
 pub const UNEQUAL: f64 = 1.5;
 /// Below this they are equal again.
 pub const EQUAL: f64 = 1.25;
+/// Share of prompt tokens that earlier prompts began with, from which on prompts share.
+pub const SHARED: f64 = 0.05;
 /// Completed requests behind a speed before it counts.
 pub const SAMPLES: u64 = 5;
 /// Events between two looks at the pool.
@@ -50,18 +57,20 @@ impl Module for Auto {
             (LeastConnection::NAME, LeastConnection::build(Default::default())?),
             (ModelAffinity::NAME, ModelAffinity::build(Default::default())?),
             (QueueAware::NAME, QueueAware::build(Default::default())?),
+            (PrefixAffinity::NAME, PrefixAffinity::build(Default::default())?),
         ];
         let now = Finding { rule: Rule::LeastConnection, why: UNKNOWN };
-        Ok(Box::new(Chooser { inner, now, settled: false, rival: None, unseen: 0 }))
+        Ok(Box::new(Chooser { inner, sharing: Sharing::default(), now, settled: false, rival: None, unseen: 0 }))
     }
 }
 
-/// Which of the three.
+/// Which of the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     LeastConnection,
     ModelAffinity,
     QueueAware,
+    PrefixAffinity,
 }
 
 /// A rule and what speaks for it.
@@ -75,7 +84,9 @@ const UNKNOWN: &str = "nothing tells the endpoints apart";
 
 struct Chooser {
     /// In the order of [`Rule`].
-    inner: [(&'static str, Box<dyn Strategy>); 3],
+    inner: [(&'static str, Box<dyn Strategy>); 4],
+    /// How much prompts have in common.
+    sharing: Sharing,
     now: Finding,
     /// True once anything was found.
     settled: bool,
@@ -94,7 +105,8 @@ impl Chooser {
     fn look(&mut self, cx: &Context<'_>) {
         self.unseen = 0;
         let ratio = if self.now.rule == Rule::QueueAware { EQUAL } else { UNEQUAL };
-        let found = judge(cx, ratio);
+        let least = if self.now.rule == Rule::PrefixAffinity { SHARED / 2.0 } else { SHARED };
+        let found = judge(cx, ratio, self.sharing.share() >= least);
         let since = self.rival.filter(|(rule, _)| *rule == found.rule).map_or(cx.now, |(_, since)| since);
         let follow = found.rule == self.now.rule || !self.settled || cx.now >= since + HOLD;
         if follow {
@@ -105,8 +117,8 @@ impl Chooser {
     }
 }
 
-/// What the pool shows. `ratio`: from which on speeds are unequal.
-fn judge(cx: &Context<'_>, ratio: f64) -> Finding {
+/// What the pool shows. `ratio`: from which on speeds are unequal; `shares`: prompts share beginnings.
+fn judge(cx: &Context<'_>, ratio: f64, shares: bool) -> Finding {
     let find = |rule, why| Finding { rule, why };
     let serving = || cx.endpoints().filter(|endpoint| endpoint.takes_work());
     if serving().count() < 2 {
@@ -115,8 +127,14 @@ fn judge(cx: &Context<'_>, ratio: f64) -> Finding {
     if serving().any(swaps) {
         return find(Rule::ModelAffinity, "engines swap models");
     }
+    if shares && serving().any(|endpoint| endpoint.class == EngineClass::Batching) {
+        return find(Rule::PrefixAffinity, "prompts share beginnings");
+    }
     if are_unequal(serving(), ratio) {
         return find(Rule::QueueAware, "engines differ in speed");
+    }
+    if serving().any(|endpoint| endpoint.class == EngineClass::Batching) {
+        return find(Rule::QueueAware, "engines batch");
     }
     if serving().any(tells_slots) {
         return find(Rule::QueueAware, "slots are known");
@@ -157,7 +175,7 @@ fn are_unequal<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, ratio: f64) ->
 }
 
 impl Strategy for Chooser {
-    /// What any of the three needs, so that the choice can change at any time.
+    /// What any of the four needs, so that the choice can change at any time.
     fn needs(&self) -> Needs {
         let mut all = Needs::default();
         for needs in self.inner.iter().map(|(_, strategy)| strategy.needs()) {
@@ -180,6 +198,9 @@ impl Strategy for Chooser {
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
         for (_, strategy) in &mut self.inner {
             strategy.observe(event, cx);
+        }
+        if let Event::Started { request, .. } = event {
+            self.sharing.started(request);
         }
         self.unseen += 1;
         if self.unseen >= EVERY || matches!(event, Event::Membership { .. }) {

@@ -91,7 +91,24 @@ fn batching_engines_with_many_models_do_not_swap() {
         tells_residents(endpoint, "m");
     });
     look(&mut stage);
-    assert_eq!(chosen(&stage).0, "least-connection");
+    assert_eq!(chosen(&stage), ("queue-aware", "engines batch"));
+}
+
+#[test]
+fn batching_engines_whose_prompts_share_beginnings_go_by_prefix_affinity() {
+    let mut stage = stage(2);
+    (0..2).for_each(|id| change(&mut stage, id, |endpoint| endpoint.class = EngineClass::Batching));
+    look(&mut stage);
+    assert_eq!(chosen(&stage).0, "queue-aware", "nothing is shared yet");
+    for turn in 0..200 {
+        let mut facts = request("m", 20 * 256);
+        facts.prompt_blocks = (0..20).map(|place| place + 1000 * (turn / 4)).collect();
+        stage.start_at(EndpointId(turn as u32 % 2), &Arc::new(facts));
+        stage.end(EndpointId(turn as u32 % 2));
+        stage.pass(Duration::from_secs(1));
+    }
+    look(&mut stage);
+    assert_eq!(chosen(&stage), ("prefix-affinity", "prompts share beginnings"));
 }
 
 #[test]
@@ -150,9 +167,9 @@ fn who_joins_is_looked_at_at_once() {
     assert_eq!(chosen(&stage).0, "model-affinity");
 }
 
-/// The three learn whatever is asked: after the change model-affinity knows what was asked for before.
+/// All learn whatever is asked: after the change model-affinity knows what was asked for before.
 #[test]
-fn all_three_learn_all_the_time() {
+fn all_of_them_learn_all_the_time() {
     let mut stage = stage(3);
     let mut served = [0; 3];
     for _ in 0..30 {

@@ -121,6 +121,9 @@ impl Fleet {
                 changes.reweighted.insert(id);
             }
             endpoint.rename_models();
+            if is_new {
+                self.remembered.recall(endpoint);
+            }
             ejection::configure(endpoint, record, limits.ejection, moved, now);
             record.streaks.configure(endpoint, limits.health);
             if endpoint.health == Health::Up && std::mem::take(&mut record.joins_slowly) {
@@ -193,10 +196,12 @@ impl Fleet {
             ids.push(running.id);
             pool.strategies.push(running);
         }
+        let (since, seed) = (self.ledger.next_ticket(), self.seed);
+        pool.configure_shadows(spec.shadows, &ids, &mut self.next_strategy, since, seed);
         let everyone = pool.endpoints.clone();
         let changed = !joined.is_empty() || !left.is_empty();
-        pool.tell(&self.ledger.table, now, None, |running| {
-            if running >= newcomers_from {
+        pool.tell(&self.ledger.table, now, None, |hearer| {
+            if hearer.id >= newcomers_from {
                 return Some(Event::Membership { joined: &everyone, left: &[] });
             }
             changed.then_some(Event::Membership { joined: &joined, left: &left })

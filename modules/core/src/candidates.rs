@@ -219,11 +219,12 @@ pub(crate) fn why_not(
 }
 
 fn full(endpoint: &Endpoint, facts: &RequestFacts, now: Time) -> Option<String> {
-    if endpoint.may_start(now, facts.uncapped) {
+    if endpoint.may_take(facts, now) {
         return None;
     }
     Some(match endpoint.cap(now) {
         Some(cap) => format!("full {}/{cap}", endpoint.in_flight()),
+        None if endpoint.is_free(now) => "no slot for this model".to_owned(),
         None => "full by its own report".to_owned(),
     })
 }

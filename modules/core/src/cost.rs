@@ -5,6 +5,7 @@
 //! | wait | until the engine begins with this request | `slots`, `batching` |
 //! | prefill | its prompt, slowed by the company it keeps | `slots`, `batching` |
 //! | decode | its answer, likewise | `slots`, `batching` |
+//! | cached | the part of the prefill that a prefix cache saves: not above 0 | `batching`, here |
 //! | load | its model's weights, if they are not resident, after loads already begun | `cold` |
 //! | ramp | while an endpoint comes back (slow start): wait, prefill and decode count 1 / ramp times | here |
 //! | evict | what the models that must leave will cost those who want them next | `cold` |
@@ -18,15 +19,24 @@ use crate::facts::{PathClass, RequestFacts};
 use crate::strategy::{Context, Term};
 use crate::time::Time;
 
-mod batching;
+pub mod batching;
 mod choice;
 mod cold;
 mod history;
+mod known;
+mod pace;
+mod patience;
+mod replicas;
 mod slots;
 
-pub use choice::{Offer, choose, tell};
-pub use cold::{Market, Replicas, is_warm, load_ms, load_wait_ms, memory_bytes};
+pub use batching::{Batch, Rule};
+pub use choice::Choice;
+pub use cold::{Market, is_warm, load_ms, load_wait_ms, loads_another, memory_bytes};
 pub use history::History;
+pub use known::Known;
+pub(crate) use patience::first_byte_within;
+pub use replicas::Replicas;
+pub(crate) use slots::slots;
 
 /// The price of one candidate, each term in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -35,12 +45,16 @@ pub struct Price {
     pub wait: f64,
     /// The prompt.
     pub prefill: f64,
+    /// What a prefix cache saves of it: not above 0.
+    pub cached: f64,
     /// The answer.
     pub decode: f64,
     /// The weights.
     pub load: f64,
     /// What eviction will cost others.
     pub evict: f64,
+    /// What is taken off the price of an endpoint that is free: not above 0.
+    pub spare: f64,
     /// What keeps work away while the endpoint comes back (slow start): the rest of its share, as time.
     pub ramp: f64,
 }
@@ -48,14 +62,20 @@ pub struct Price {
 impl Price {
     /// The sum of the terms.
     pub fn total(&self) -> f64 {
-        self.wait + self.prefill + self.decode + self.load + self.evict + self.ramp
+        self.wait + self.prefill + self.cached + self.decode + self.load + self.evict + self.ramp + self.spare
     }
 
-    /// The terms by name; `load`, `evict` and `ramp` only where there are any.
+    /// The terms by name; those after `decode` only where there are any.
     pub fn terms(&self) -> Vec<Term> {
         let always = [("wait", self.wait), ("prefill", self.prefill), ("decode", self.decode)];
-        let sometimes = [("load", self.load), ("evict", self.evict), ("ramp", self.ramp)];
-        let all = always.into_iter().chain(sometimes.into_iter().filter(|(_, ms)| *ms > 0.0));
+        let sometimes = [
+            ("cached", self.cached),
+            ("load", self.load),
+            ("evict", self.evict),
+            ("ramp", self.ramp),
+            ("spare", self.spare),
+        ];
+        let all = always.into_iter().chain(sometimes.into_iter().filter(|(_, ms)| *ms != 0.0));
         all.map(|(name, ms)| Term { name, ms }).collect()
     }
 }
@@ -72,7 +92,7 @@ pub struct Reserved {
 impl Reserved {
     /// The promises that the context holds for an endpoint.
     pub fn of(endpoint: &Endpoint, cx: &Context<'_>) -> Reserved {
-        Reserved { count: cx.reserved_count(endpoint.id), ms: cx.reserved_ms(endpoint.id) }
+        cx.reserved.of(endpoint.id)
     }
 }
 
@@ -96,16 +116,23 @@ impl Work {
 pub fn output_tokens(rates: &Rates, request: &RequestFacts) -> f64 {
     match request.path_class {
         PathClass::Embeddings | PathClass::Rerank | PathClass::Tokens => 0.0,
-        _ => request.max_output.map_or(rates.output_tokens, |most| rates.output_tokens.min(f64::from(most))),
+        _ => {
+            let mean = request.output_tokens.unwrap_or(rates.output_tokens);
+            request.max_output.map_or(mean, |most| mean.min(f64::from(most)))
+        }
     }
 }
 
 /// A request's own work on an endpoint: `prompt x prefill rate`, `output x decode rate`.
 pub fn work(endpoint: &Endpoint, request: &RequestFacts) -> Work {
-    let rates = endpoint.rates(request.model.as_deref());
+    work_at(&endpoint.rates(request.model.as_deref()), request)
+}
+
+/// The same at known speeds.
+pub(crate) fn work_at(rates: &Rates, request: &RequestFacts) -> Work {
     Work {
         prefill_ms: f64::from(request.prompt_tokens) * rates.prefill_ms_per_token,
-        decode_ms: output_tokens(&rates, request) * rates.decode_ms_per_token,
+        decode_ms: output_tokens(rates, request) * rates.decode_ms_per_token,
     }
 }
 
@@ -126,11 +153,32 @@ pub fn open<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a
 /// For a slot engine the expected completion time; for a batching engine the marginal cost, which also counts the
 /// delay that the request puts on those who are already there.
 pub fn completion(endpoint: &Endpoint, request: &RequestFacts, now: Time, reserved: Reserved) -> Price {
-    let mut price = match endpoint.class {
-        EngineClass::Slots => slots::price(endpoint, request, now, reserved),
-        EngineClass::Batching => batching::price(endpoint, request, now, reserved),
+    completion_with(endpoint, request, now, reserved, &Batch::default())
+}
+
+/// The same by a strategy that knows what the engine's prefix cache holds. On a slot engine a matched token saves its
+/// share of the prefill.
+pub fn completion_with(
+    endpoint: &Endpoint,
+    request: &RequestFacts,
+    now: Time,
+    reserved: Reserved,
+    batch: &Batch,
+) -> Price {
+    completed(&Known::of(endpoint, request, now), reserved, batch)
+}
+
+fn completed(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Price {
+    let mut price = match known.endpoint.class {
+        EngineClass::Slots => {
+            let mut price = slots::price(known, reserved);
+            let prompt = f64::from(known.request.prompt_tokens).max(1.0);
+            price.cached = -price.prefill * (batch.matched / prompt).min(1.0);
+            price
+        }
+        EngineClass::Batching => batching::price(known, reserved, batch),
     };
-    price.ramp = price.total() * (1.0 / endpoint.ramp(now) - 1.0);
+    price.ramp = price.total() * (1.0 / known.endpoint.ramp(known.now) - 1.0);
     price
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cost;
+use crate::endpoint::EndpointId;
 use crate::facts::RequestFacts;
 use crate::ledger::Ledger;
 use crate::pool::{Pool, Verdict};
-use crate::queue::Waiter;
+use crate::queue::{Place, Waiter};
 use crate::spec::{Grant, Resolution, StrategyId, Submit, WaiterId};
 use crate::strategy::Reason;
 use crate::time::Time;
@@ -22,6 +23,14 @@ pub const RESCAN: Duration = Duration::from_millis(250);
 /// How often at least, while a request waits for the endpoint that it is bound to: what binds it may be forgotten.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// What a look at a waiter came to.
+enum Look {
+    /// Its wait is over.
+    Over(Result<Grant, Reason>),
+    /// It waits: for this endpoint, or any.
+    Waits(Option<EndpointId>),
+}
+
 impl Pool {
     /// A request asks for a slot.
     pub(crate) fn submit(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId, waiter: Waiter) -> Submit {
@@ -30,9 +39,9 @@ impl Pool {
         }
         self.hesitates &= !self.queue.is_empty();
         let submit = match self.try_start(ledger, now, &waiter) {
-            Some(Ok(grant)) => Submit::Granted(grant),
-            Some(Err(reason)) => Submit::Rejected(reason),
-            None => self.enqueue(now, id, waiter),
+            Look::Over(Ok(grant)) => Submit::Granted(grant),
+            Look::Over(Err(reason)) => Submit::Rejected(reason),
+            Look::Waits(_) => self.enqueue(now, id, waiter),
         };
         let planned = self.wake_at.filter(|at| *at > now);
         self.plan_wake(ledger, now);
@@ -89,13 +98,7 @@ impl Pool {
             }
             let mut places = std::mem::take(&mut self.places);
             let left_out = self.queue.scan_into(&mut places);
-            let mut settled = false;
-            for place in &places {
-                settled |= self.offer(ledger, now, place.id);
-                if settled && !self.has_free(ledger, now) {
-                    break;
-                }
-            }
+            let settled = self.scan(ledger, now, &places);
             self.places = places;
             self.reserved.clear();
             if !(settled && left_out) {
@@ -105,27 +108,79 @@ impl Pool {
         self.plan_wake(ledger, now);
     }
 
-    /// Looks at one waiter. True if its wait is over.
-    fn offer(&mut self, ledger: &mut Ledger, now: Time, id: WaiterId) -> bool {
-        let Some(waiter) = self.queue.get(id).cloned() else { return false };
-        let Some(verdict) = self.try_start(ledger, now, &waiter) else { return false };
-        self.settle(ledger, id, verdict);
-        true
+    /// Looks at waiters in turn. True if the wait of some is over. Of a group none of whose endpoints has a slot, only the
+    /// first is asked: the others cannot start either.
+    fn scan(&mut self, ledger: &mut Ledger, now: Time, places: &[Place]) -> bool {
+        let mut hopeless = std::mem::take(&mut self.hopeless);
+        hopeless.clear();
+        hopeless.resize(self.queue.groups(), false);
+        let mut settled = false;
+        for (nth, place) in places.iter().enumerate() {
+            let Some(waiter) = self.queue.get(place.id) else { continue };
+            let alike = waiter.speaks_for_its_group();
+            if hopeless[place.group] && alike {
+                continue;
+            }
+            let waiter = waiter.clone();
+            self.behind = match alike {
+                true => places[nth + 1..].iter().filter(|other| other.group == place.group).count(),
+                false => 0,
+            };
+            match self.try_start(ledger, now, &waiter) {
+                Look::Over(verdict) => {
+                    self.settle(ledger, place.id, verdict);
+                    settled = true;
+                    if !self.has_free(ledger, now) {
+                        break;
+                    }
+                }
+                Look::Waits(wanted) if alike && self.nobody_free => {
+                    hopeless[place.group] = true;
+                    let others = places[nth + 1..].iter().filter(|other| other.group == place.group).count();
+                    self.promise_in_turn(ledger, &waiter.facts, wanted, others);
+                }
+                Look::Waits(_) => {}
+            }
+        }
+        (self.hopeless, self.behind) = (hopeless, 0);
+        settled
     }
 
-    /// Starts the request, or refuses it; `None` = it waits.
-    fn try_start(&mut self, ledger: &mut Ledger, now: Time, waiter: &Waiter) -> Option<Result<Grant, Reason>> {
+    /// Starts the request, or refuses it, or lets it wait.
+    fn try_start(&mut self, ledger: &mut Ledger, now: Time, waiter: &Waiter) -> Look {
         let Waiter { strategy, facts, since, .. } = waiter;
         match self.decide(&ledger.table, now, *strategy, facts, facts.explain).0 {
-            Verdict::Start(choice) => self.grant(ledger, now, *strategy, facts, choice, *since).map(Ok),
-            Verdict::Reject(reason) => Some(Err(reason)),
-            Verdict::WaitFor(endpoint) => {
-                let work_ms = ledger.table.get(endpoint).map_or(0.0, |endpoint| cost::work_ms(endpoint, facts));
-                self.reserved.push((endpoint, work_ms));
-                None
+            Verdict::Start(choice) => {
+                if !choice.pinned {
+                    self.ask_shadows(&ledger.table, now, *strategy, facts, choice.endpoint);
+                }
+                self.grant(ledger, now, *strategy, facts, choice, *since)
+                    .map_or(Look::Waits(None), |it| Look::Over(Ok(it)))
             }
-            Verdict::Wait => None,
+            Verdict::Reject(reason) => Look::Over(Err(reason)),
+            Verdict::WaitFor(endpoint) => {
+                self.promise(ledger, endpoint, facts);
+                Look::Waits(Some(endpoint))
+            }
+            Verdict::Wait => Look::Waits(None),
         }
+    }
+
+    /// The waiter's work is to be done by this endpoint.
+    fn promise(&mut self, ledger: &Ledger, endpoint: EndpointId, facts: &RequestFacts) {
+        let work_ms = ledger.table.get(endpoint).map_or(0.0, |endpoint| cost::work_ms(endpoint, facts));
+        self.reserved.add(endpoint, work_ms);
+    }
+
+    /// The same for those of a waiter's group who are not asked: one by one to the candidates, after the one it waits for.
+    fn promise_in_turn(&mut self, ledger: &Ledger, facts: &RequestFacts, wanted: Option<EndpointId>, others: usize) {
+        let Some(wanted) = wanted else { return };
+        let candidates = std::mem::take(&mut self.candidates);
+        let after = candidates.iter().position(|id| *id == wanted).map_or(0, |place| place + 1);
+        for endpoint in candidates.iter().cycle().skip(after).take(others) {
+            self.promise(ledger, *endpoint, facts);
+        }
+        self.candidates = candidates;
     }
 
     fn settle(&mut self, ledger: &mut Ledger, waiter: WaiterId, verdict: Result<Grant, Reason>) {
@@ -135,10 +190,17 @@ impl Pool {
 
     /// Refuses every waiter that nobody will ever serve: after a change of health, inventory or membership.
     pub(crate) fn sweep(&mut self, ledger: &mut Ledger, now: Time) {
-        for id in self.queue.all() {
-            let Some(facts) = self.queue.get(id).map(|waiter| waiter.facts.clone()) else { continue };
-            if let Some(reason) = self.refusal(&ledger.table, &facts, now) {
-                self.settle(ledger, id, Err(reason));
+        let mut found: Vec<Option<Option<Reason>>> = vec![None; self.queue.groups()];
+        for place in self.queue.all() {
+            let Some(waiter) = self.queue.get(place.id) else { continue };
+            let (facts, alike) = (waiter.facts.clone(), waiter.speaks_for_its_group());
+            let known = found[place.group].take().filter(|_| alike);
+            let refusal = known.unwrap_or_else(|| self.refusal(&ledger.table, &facts, now));
+            if alike {
+                found[place.group] = Some(refusal.clone());
+            }
+            if let Some(reason) = refusal {
+                self.settle(ledger, place.id, Err(reason));
             }
         }
     }
@@ -153,8 +215,8 @@ impl Pool {
 
     /// The pool is gone.
     pub(crate) fn refuse_all(&mut self, ledger: &mut Ledger) {
-        for id in self.queue.all() {
-            self.settle(ledger, id, Err(Reason::PoolGone));
+        for place in self.queue.all() {
+            self.settle(ledger, place.id, Err(Reason::PoolGone));
         }
     }
 

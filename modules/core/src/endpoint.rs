@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::company::Company;
 use crate::facts::PathClasses;
 use crate::time::Time;
 
 pub use crate::inventory::{Inventory, ModelInfo, ModelState, Rates, ResidentModel};
+pub use crate::learn::line::Line;
+pub use crate::learn::pace::Pace;
 pub use crate::standing::{KV_FULL, LEAST_RAMP, OTHERS_FADE_MS, SAMPLE_LIFE_MS};
 pub use crate::table::Endpoints;
 
@@ -117,6 +120,12 @@ pub struct Job {
     pub work_ms: f64,
     /// True if its model was not resident when it started: this job pays the load.
     pub cold: bool,
+    /// Prompt tokens that the engine's prefix cache was believed to hold when it started.
+    pub cached: u32,
+    /// The company of its present phase: the prompt, then the answer.
+    pub company: Company,
+    /// That of the prompt, once the answer began.
+    pub prompt_company: Option<Company>,
 }
 
 /// What is counted of an endpoint, since the fleet has known it. Nothing is decided by it.
@@ -174,10 +183,20 @@ pub struct Endpoint {
     pub figures: Figures,
     /// The latest load report.
     pub sample: Option<Sample>,
+    /// When it was picked the last time.
+    pub last_pick: Time,
     /// Our own requests that hold a slot, oldest first.
     pub jobs: Vec<Job>,
+    /// The most of them of one runner that were seen to answer at once; 0 = none yet.
+    pub seen_slots: u32,
+    /// Up to when their accounts are kept.
+    pub accounted: Time,
     /// How many of them there were when the latest sample was taken.
     pub jobs_at_sample: u32,
+    /// How many of these had no first token yet.
+    pub unanswered_at_sample: u32,
+    /// How it does just now against what was learned.
+    pub pace: Pace,
     /// Models by the engine's own name.
     pub models: BTreeMap<Arc<str>, ModelState>,
     /// Which models it can serve.

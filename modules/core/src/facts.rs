@@ -126,6 +126,9 @@ pub struct RequestFacts {
     pub prompt_tokens: u32,
     /// The client's own bound on output tokens.
     pub max_output: Option<u32>,
+    /// Expected output tokens of such a request, where its route's answers differ from the model's usual ones. The fleet
+    /// fills it.
+    pub output_tokens: Option<f64>,
     /// True if the answer is streamed.
     pub stream: bool,
     /// True if the model's weights are not used (`/api/show`, tokenizing, unloading): neither residency nor rates are

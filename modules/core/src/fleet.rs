@@ -13,6 +13,7 @@ use crate::endpoint::{EndpointId, EngineClass, Inventory, Sample};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::{PathClasses, RequestFacts};
 use crate::ledger::{Attempt, Ledger};
+use crate::memory::Remembered;
 use crate::pool::Pool;
 use crate::residency;
 use crate::spec::{PoolId, Resolution, StrategyId, Submit, Ticket, WaiterId};
@@ -24,6 +25,8 @@ pub struct Fleet {
     pub(crate) seed: u64,
     pub(crate) pools: BTreeMap<PoolId, Pool>,
     pub(crate) ledger: Ledger,
+    /// What was learned before, and imported.
+    pub(crate) remembered: Remembered,
     pub(crate) next_pool: u32,
     pub(crate) next_strategy: u32,
     /// The latest time that a call brought.
@@ -40,6 +43,7 @@ impl Fleet {
             seed,
             pools: BTreeMap::new(),
             ledger: Ledger::default(),
+            remembered: Remembered::default(),
             next_pool: 0,
             next_strategy: 0,
             latest: Time::ZERO,
@@ -58,6 +62,11 @@ impl Fleet {
         arrival: Time,
     ) -> Submit {
         self.latest = now;
+        let expected = facts.model.as_ref().and_then(|model| self.ledger.outputs.of_route(&facts.route, model));
+        let facts = match expected {
+            Some(_) => Arc::new(RequestFacts { output_tokens: expected, ..(*facts).clone() }),
+            None => facts,
+        };
         let Some(target) = self.pools.get_mut(&pool) else { return Submit::Rejected(Reason::PoolGone) };
         let id = WaiterId(self.next_waiter);
         self.next_waiter += 1;
@@ -72,19 +81,19 @@ impl Fleet {
     /// The first token (or byte of body) of an attempt came. Idempotent.
     pub fn first_token(&mut self, now: Time, ticket: Ticket) {
         self.latest = now;
-        let was_ready = self.ledger.attempt(ticket).is_some_and(|attempt| self.is_ready(now, attempt.endpoint));
+        let could_start = self.ledger.attempt(ticket).is_some_and(|attempt| self.could_start(now, attempt.endpoint));
         let Some(attempt) = self.ledger.first_token(now, ticket) else { return };
         if let Some(pool) = self.pools.get_mut(&attempt.pool) {
             pool.first_token(&self.ledger.table, now, &attempt);
         }
         self.observe_answer(now, &attempt);
-        if !was_ready && self.is_ready(now, attempt.endpoint) {
+        if !could_start && self.could_start(now, attempt.endpoint) {
             self.review(now, attempt.endpoint, false);
         }
     }
 
-    fn is_ready(&self, now: Time, endpoint: EndpointId) -> bool {
-        self.ledger.table.get(endpoint).is_some_and(|endpoint| endpoint.is_ready(now))
+    fn could_start(&self, now: Time, endpoint: EndpointId) -> bool {
+        self.ledger.table.get(endpoint).is_some_and(|endpoint| endpoint.is_ready(now) && endpoint.is_free(now))
     }
 
     /// An attempt ended: its slot is free, and waiters may get it. A ticket that is not known changes nothing.
@@ -165,6 +174,7 @@ impl Fleet {
             && row.sample.as_ref().is_none_or(|known| known.at <= sample.at)
         {
             row.jobs_at_sample = row.jobs.iter().filter(|job| job.started <= sample.at).count() as u32;
+            row.unanswered_at_sample = row.unanswered_since_before(sample.at);
             if let Some(residents) = &sample.residents {
                 residency::sampled(row, sample.at, residents);
             }

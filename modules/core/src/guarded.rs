@@ -47,6 +47,14 @@ impl Guarded {
         catch_unwind(AssertUnwindSafe(|| self.strategy.chosen())).ok().flatten()
     }
 
+    /// Prompt tokens that it believes to be cached there.
+    pub(crate) fn cached_tokens(&self, endpoint: EndpointId, request: &RequestFacts) -> u32 {
+        if !self.needs.prompt_blocks || request.prompt_blocks.is_empty() {
+            return 0;
+        }
+        catch_unwind(AssertUnwindSafe(|| self.strategy.cached_tokens(endpoint, request))).unwrap_or(0)
+    }
+
     pub(crate) fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
         let strategy = &mut self.strategy;
         if catch_unwind(AssertUnwindSafe(|| strategy.observe(event, cx))).is_err() {

@@ -4,7 +4,11 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::endpoint::Endpoint;
+use crate::learn::batching::Iteration;
+use crate::learn::line::{CROWDING, Line};
 use crate::time::Time;
 
 /// Which models an endpoint can serve.
@@ -43,16 +47,19 @@ pub struct ResidentModel {
     pub loading: bool,
 }
 
-/// Learned speeds of one model on one endpoint. `samples == 0`: priors.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Learned speeds of one model on one endpoint. `samples == 0`: lent by other endpoints, else priors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rates {
     /// Milliseconds per prompt token.
     pub prefill_ms_per_token: f64,
     /// Milliseconds per output token at batch 1.
     pub decode_ms_per_token: f64,
+    /// What each further job of a batch adds to the time of all: a share of it.
+    pub crowding: f64,
     /// Milliseconds to load the weights; `None` = no load seen yet (the cost module estimates it from the size).
     pub load_ms: Option<f64>,
-    /// Mean output tokens of a request.
+    /// Mean output tokens of a request, over the whole fleet.
     pub output_tokens: f64,
     /// Completed requests behind these figures.
     pub samples: u64,
@@ -75,6 +82,16 @@ pub struct ModelState {
     pub size: Option<u64>,
     /// Learned speeds.
     pub rates: Rates,
+    /// Learned times of a batching engine's iterations.
+    pub iteration: Iteration,
+    /// What the decode speed is learned from.
+    pub line: Line,
+    /// The best milliseconds per token alone that it had, slowly forgotten; 0 = not known.
+    pub best_decode_ms: f64,
+    /// Loads that were seen here: 0 = the load time is lent or not known.
+    pub loads: u32,
+    /// The speeds were lent by another endpoint.
+    pub lent: bool,
     /// Last use.
     pub last_used: Time,
 }
@@ -82,7 +99,14 @@ pub struct ModelState {
 impl Default for Rates {
     /// Priors of an 8B model at Q4 on a mid-range GPU (`algorithms` table of the docs): replaced by what is learned.
     fn default() -> Self {
-        Rates { prefill_ms_per_token: 0.25, decode_ms_per_token: 9.0, load_ms: None, output_tokens: 200.0, samples: 0 }
+        Rates {
+            prefill_ms_per_token: 0.25,
+            decode_ms_per_token: 9.0,
+            crowding: CROWDING,
+            load_ms: None,
+            output_tokens: 200.0,
+            samples: 0,
+        }
     }
 }
 

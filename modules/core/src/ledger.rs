@@ -4,25 +4,32 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::company::Company;
 use crate::cost;
 use crate::ejection::Observed;
 use crate::endpoint::{Endpoint, EndpointId, Endpoints, Health, Job};
 use crate::event::{Outcome, Usage};
 use crate::facts::RequestFacts;
 use crate::health::Streaks;
-use crate::learn::{self, Seen};
+use crate::learn::batching::{self, Marks, Tape};
+use crate::learn::outputs::Outputs;
+use crate::learn::{self, Seen, lend};
 use crate::residency;
 use crate::spec::{EjectionLimits, Operated, PoolId, Resolution, StrategyId, Ticket};
 use crate::time::Time;
 
 /// Foreign work below this many requests leaves an attempt alone on its endpoint.
 const ALONE_BELOW: f64 = 0.5;
+/// The share of the time to its first token that a request must have been at work for not to have waited.
+const AT_ONCE: f64 = 0.95;
 
 /// What the core keeps of an endpoint beside what strategies see.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     /// The attempts behind [`Endpoint::jobs`], in the same order.
     tickets: Vec<Ticket>,
+    /// What its batch did.
+    tape: Tape,
     pub(crate) streaks: Streaks,
     /// No configuration names it any more.
     pub(crate) removed: bool,
@@ -53,7 +60,11 @@ pub(crate) struct Attempt {
     pub(crate) started: Time,
     /// It is a retry of which nothing came yet: it counts against the pool's budget.
     pub(crate) tries_again: bool,
+    /// Nobody else was on the endpoint so far.
     alone: bool,
+    /// Somebody else's requests were there as it started.
+    strangers: bool,
+    marks: Marks,
 }
 
 /// What a start came to.
@@ -73,6 +84,8 @@ pub(crate) struct Ledger {
     pub(crate) settled: Vec<Resolution>,
     /// Endpoints that turned down, and nobody was told yet.
     pub(crate) turned: Vec<EndpointId>,
+    /// How long answers are.
+    pub(crate) outputs: Outputs,
     attempts: HashMap<Ticket, Attempt>,
     tickets: u64,
 }
@@ -104,7 +117,7 @@ impl Ledger {
         self.records.get(&endpoint).map(|record| record.pools.clone()).unwrap_or_default()
     }
 
-    /// Takes a slot.
+    /// Takes a slot. `cached`: prompt tokens believed to be in the engine's prefix cache.
     pub(crate) fn start(
         &mut self,
         now: Time,
@@ -112,13 +125,16 @@ impl Ledger {
         picked_by: Option<StrategyId>,
         id: EndpointId,
         facts: &Arc<RequestFacts>,
+        cached: u32,
     ) -> Option<Started> {
         let (endpoint, record) = (self.table.get_mut(id)?, self.records.get_mut(&id)?);
         let local = facts.model.as_ref().map(|model| endpoint.local_name(model).unwrap_or(model).clone());
+        let local_model = local.clone().filter(|local| Some(local) != facts.model.as_ref());
         let model_is_listed = facts.model.as_ref().is_some_and(|model| endpoint.local_name(model).is_some());
         let worked_on = local.clone().filter(|_| !facts.metadata_only);
         let found = worked_on.as_ref().map(|local| residency::started(endpoint, local, facts, now)).unwrap_or_default();
-        let alone = endpoint.jobs.is_empty() && endpoint.others(now) < ALONE_BELOW;
+        let strangers = endpoint.others(now) >= ALONE_BELOW;
+        let alone = endpoint.jobs.is_empty() && !strangers;
         for other in &record.tickets {
             if let Some(attempt) = self.attempts.get_mut(other) {
                 attempt.alone = false;
@@ -126,7 +142,13 @@ impl Ledger {
         }
         let work_ms = if facts.metadata_only { 0.0 } else { cost::work_ms(endpoint, facts) };
         let cold = found.begins_load;
-        let job = Job { request: facts.clone(), local: worked_on, started: now, first_token: None, work_ms, cold };
+        endpoint.account(now);
+        endpoint.last_pick = now;
+        let (first_token, company, prompt_company) = (None, Company::default(), None);
+        let request = facts.clone();
+        let (local, started) = (worked_on, now);
+        let job = Job { request, local, started, first_token, work_ms, cold, cached, company, prompt_company };
+        let fresh = job.fresh_tokens();
         endpoint.jobs.push(job);
         endpoint.figures.picks += 1;
         endpoint.figures.most_in_flight = endpoint.figures.most_in_flight.max(endpoint.in_flight());
@@ -134,15 +156,12 @@ impl Ledger {
         self.tickets += 1;
         record.tickets.push(ticket);
         let tries_again = facts.attempt > 0;
+        let marks = Marks::started(record.tape.started(now, endpoint.others(now), fresh));
+        let facts = facts.clone();
         let attempt =
-            Attempt { ticket, pool, endpoint: id, picked_by, facts: facts.clone(), started: now, tries_again, alone };
+            Attempt { ticket, pool, endpoint: id, picked_by, facts, started, tries_again, alone, strangers, marks };
         self.attempts.insert(ticket, attempt);
-        Some(Started {
-            ticket,
-            local_model: local.filter(|local| Some(local) != facts.model.as_ref()),
-            model_is_listed,
-            cold: found.absent,
-        })
+        Some(Started { ticket, local_model, model_is_listed, cold: found.absent })
     }
 
     /// Notes the first token; `None` if it was noted before, or the attempt is over.
@@ -150,13 +169,18 @@ impl Ledger {
         let attempt = self.attempts.get(&ticket)?.clone();
         let place = self.place(&attempt)?;
         let endpoint = self.table.get_mut(attempt.endpoint)?;
-        let job = endpoint.jobs.get_mut(place).filter(|job| job.first_token.is_none())?;
-        job.first_token = Some(now);
+        endpoint.jobs.get(place).filter(|job| job.first_token.is_none())?;
+        endpoint.account(now);
+        let job = endpoint.jobs.get_mut(place)?;
+        job.answers(now);
+        let (fresh, prompt) = (job.fresh_tokens(), f64::from(job.request.prompt_tokens));
         if let Some(local) = job.local.clone() {
             residency::proven(endpoint, &local, now);
+            endpoint.see_slots(&local);
         }
-        if let Some(kept) = self.attempts.get_mut(&ticket) {
+        if let (Some(kept), Some(record)) = (self.attempts.get_mut(&ticket), self.records.get_mut(&attempt.endpoint)) {
             kept.tries_again = false;
+            kept.marks.first_token = Some(record.tape.first_token(now, endpoint.others(now), fresh, prompt));
         }
         Some(attempt)
     }
@@ -169,13 +193,31 @@ impl Ledger {
         outcome: Outcome,
         usage: &Usage,
     ) -> Option<(Attempt, bool)> {
-        let attempt = self.attempts.remove(&ticket)?;
+        let mut attempt = self.attempts.remove(&ticket)?;
         let place = self.place(&attempt)?;
         let endpoint = self.table.get_mut(attempt.endpoint)?;
-        self.records.get_mut(&attempt.endpoint)?.tickets.remove(place);
+        let record = self.records.get_mut(&attempt.endpoint)?;
+        record.tickets.remove(place);
+        endpoint.account(now);
         let job = endpoint.jobs.remove(place);
-        let learned = conclude(endpoint, &job, attempt.alone, outcome, usage, now);
+        let context = job.first_token.map(|_| f64::from(job.request.prompt_tokens));
+        attempt.marks.ended = record.tape.ended(now, endpoint.others(now), job.fresh_tokens(), context);
+        let learned = conclude(endpoint, &job, &attempt, outcome, usage, now);
+        if learned {
+            self.share(&attempt, usage);
+        }
         Some((attempt, learned))
+    }
+
+    /// Lets the other endpoints know what one learned.
+    fn share(&mut self, attempt: &Attempt, usage: &Usage) {
+        let Some(model) = &attempt.facts.model else { return };
+        let samples = self.table.get(attempt.endpoint).map_or(0, |row| row.rates(Some(model)).samples);
+        let tokens = usage.output_tokens.filter(|tokens| *tokens > 0);
+        let mean = tokens.map(|tokens| self.outputs.add(&attempt.facts.route, model, tokens));
+        if let Some(mean) = mean.filter(|_| lend::is_news(samples)) {
+            lend::share(&mut self.table, attempt.endpoint, model, mean);
+        }
     }
 
     fn place(&self, attempt: &Attempt) -> Option<usize> {
@@ -192,7 +234,7 @@ impl Ledger {
 }
 
 /// What an ended attempt says of residency and speed.
-fn conclude(endpoint: &mut Endpoint, job: &Job, alone: bool, outcome: Outcome, usage: &Usage, now: Time) -> bool {
+fn conclude(endpoint: &mut Endpoint, job: &Job, attempt: &Attempt, outcome: Outcome, usage: &Usage, now: Time) -> bool {
     let Some(local) = &job.local else { return false };
     if outcome != Outcome::Complete {
         if job.first_token.is_none() {
@@ -201,16 +243,27 @@ fn conclude(endpoint: &mut Endpoint, job: &Job, alone: bool, outcome: Outcome, u
         return false;
     }
     residency::proven(endpoint, local, now);
-    let alone = alone && endpoint.others(now) < ALONE_BELOW;
+    let strangers = attempt.strangers || endpoint.others(now) >= ALONE_BELOW;
     let Some(state) = endpoint.models.get_mut(local) else { return false };
+    let stream = job.request.stream;
+    // an answer in one piece has one phase
+    let both = job.prompt_company.unwrap_or_default().and(job.company);
+    let (prompt, answer) = if stream { (job.prompt_company.unwrap_or_default(), job.company) } else { (both, both) };
+    let ttft_ms = job.first_token.map(|first| first.millis_since(job.started));
     let seen = Seen {
         usage,
         prompt_tokens: job.request.prompt_tokens,
-        stream: job.request.stream,
-        ttft_ms: job.first_token.map(|first| first.millis_since(job.started)),
+        cached_tokens: job.cached,
+        stream,
+        ttft_ms,
         e2e_ms: now.millis_since(job.started),
-        alone,
+        alone: attempt.alone && !strangers,
+        at_once: ttft_ms.is_some_and(|ttft| prompt.ms >= AT_ONCE * ttft),
+        strangers,
         cold: job.cold,
+        prompt,
+        answer,
     };
-    learn::learn(&mut state.rates, &seen)
+    let taught = learn::learn(state, &mut endpoint.pace, &seen, now);
+    taught | batching::learn(&mut state.iteration, &mut state.rates, endpoint.class, &seen, &attempt.marks)
 }

@@ -151,7 +151,7 @@ impl Pool {
                 true => endpoint.takes_pinned(now, facts.uncapped) && candidates::fits(endpoint, facts),
                 false => self.serves_all_the_same(table, id, facts, now),
             };
-            takes && endpoint.may_start(now, facts.uncapped)
+            takes && endpoint.may_take(facts, now)
         });
         let explanation = explain.then(|| {
             let name = endpoint.map_or("", |endpoint| &*endpoint.spec.name);

@@ -1,5 +1,6 @@
 //! One pool: its strategies, its queue, and the decision for one request. A strategy that names an endpoint which is
-//! full or no candidate is taken for "wait", and counted; the cap is never exceeded. A request whose strategy is gone
+//! full or no candidate is taken for "wait", and counted; the cap is never exceeded. Where slots count per model, whoever
+//! picks an endpoint whose slots for this model are taken waits for it. A request whose strategy is gone
 //! (a reload dropped it) is answered by the built-in least-connection rule.
 
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
 use crate::guarded::{self, FALLBACK, Guarded};
 use crate::pins::{Memory, Pinned};
+use crate::promises::Promises;
 use crate::queue::{Place, Queue};
+use crate::shadow::Shadow;
 use crate::spec::{PoolId, QueueLimits, RetryLimits, StrategyId};
 use crate::strategy::{Context, Explanation, Pick, Reason};
 use crate::time::Time;
@@ -33,6 +36,7 @@ pub(crate) struct Pool {
     /// Attempts that took a slot.
     pub(crate) picks: u64,
     pub(crate) strategies: Vec<Guarded>,
+    pub(crate) shadows: Vec<Shadow>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) queue: Queue,
     pub(crate) drain_rate: DrainRate,
@@ -44,10 +48,16 @@ pub(crate) struct Pool {
     pub(crate) wake_at: Option<Time>,
     /// True if, in the latest scan, a strategy let a request wait though a candidate was free.
     pub(crate) hesitates: bool,
+    /// True if none of the endpoints that the latest decision was among had a slot.
+    pub(crate) nobody_free: bool,
+    /// Groups of waiters that the running scan asks no more.
+    pub(crate) hopeless: Vec<bool>,
+    /// In the running scan: waiters behind the one that is looked at, and like it.
+    pub(crate) behind: usize,
     /// Work promised in the running scan.
-    pub(crate) reserved: Vec<(EndpointId, f64)>,
+    pub(crate) reserved: Promises,
     pub(crate) places: Vec<Place>,
-    candidates: Vec<EndpointId>,
+    pub(crate) candidates: Vec<EndpointId>,
 }
 
 /// A strategy's answer, checked.
@@ -86,6 +96,7 @@ impl Pool {
             most_live: 0,
             picks: 0,
             strategies: Vec::new(),
+            shadows: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             queue: Queue::default(),
             drain_rate: DrainRate::default(),
@@ -93,7 +104,10 @@ impl Pool {
             live_retries: 0,
             wake_at: None,
             hesitates: false,
-            reserved: Vec::new(),
+            nobody_free: false,
+            hopeless: Vec::new(),
+            reserved: Promises::default(),
+            behind: 0,
             places: Vec::new(),
             candidates: Vec::new(),
         }
@@ -151,12 +165,14 @@ impl Pool {
         facts: &RequestFacts,
         explain: bool,
     ) -> (Verdict, Option<Explanation>) {
+        self.nobody_free = false;
         match self.pinned(table, facts, now) {
             Pinned::Free => {}
             Pinned::To(endpoint) => return self.bind(table, now, endpoint, facts, explain),
             Pinned::Away(reason) => return (Verdict::Reject(reason), None),
         }
         let mut shown = std::mem::take(&mut self.candidates);
+        self.nobody_free = true;
         candidates::candidates_into(&mut shown, &self.endpoints, table, facts, now, self.tiers);
         let answer = if shown.is_empty() {
             let retry_after = self.retry_after(now);
@@ -181,7 +197,7 @@ impl Pool {
         explain: bool,
         shown: &mut Vec<EndpointId>,
     ) -> (Verdict, Option<Explanation>) {
-        let is_free = |id: &EndpointId| table.get(*id).is_some_and(|endpoint| endpoint.may_start(now, facts.uncapped));
+        let is_free = |id: &EndpointId| table.get(*id).is_some_and(|endpoint| endpoint.may_take(facts, now));
         let mut running = self.strategies.iter_mut().find(|running| running.id == strategy);
         if !running.as_ref().is_some_and(|running| running.needs.full_endpoints) {
             shown.retain(is_free);
@@ -196,8 +212,10 @@ impl Pool {
             table,
             candidates: shown,
             uncapped: facts.uncapped,
+            behind: self.behind,
             reserved: &self.reserved,
             explain: explanation.as_mut(),
+            compare: None,
         };
         let pick = match &mut running {
             Some(running) => running.pick(facts, &mut cx),
@@ -215,6 +233,7 @@ impl Pool {
         }
         let verdict = match pick {
             _ if refused => Verdict::Wait,
+            Pick::Endpoint(endpoint) if !is_free(&endpoint) => Verdict::WaitFor(endpoint),
             Pick::Endpoint(endpoint) => {
                 return (
                     Verdict::Start(Choice { endpoint, module, pinned: false, explanation: explanation.clone() }),
@@ -225,7 +244,8 @@ impl Pool {
             Pick::Wait => Verdict::Wait,
             Pick::Reject(reason) => Verdict::Reject(reason),
         };
-        self.hesitates |= !matches!(verdict, Verdict::Reject(_)) && shown.iter().any(is_free);
+        self.nobody_free = !shown.iter().any(is_free);
+        self.hesitates |= !matches!(verdict, Verdict::Reject(_)) && !self.nobody_free;
         (verdict, explanation)
     }
 }

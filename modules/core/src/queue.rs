@@ -34,6 +34,8 @@ pub(crate) struct Place {
     class: i16,
     arrival: Time,
     pub(crate) id: WaiterId,
+    /// Its group's number in this scan.
+    pub(crate) group: usize,
 }
 
 /// One waiting request.
@@ -52,6 +54,11 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
+    /// True if what is found of it holds for its whole group: it can go wherever one of its group can.
+    pub(crate) fn speaks_for_its_group(&self) -> bool {
+        self.facts.tried.is_empty() && self.facts.pin.is_none()
+    }
+
     fn group(&self) -> Group {
         Group {
             class: self.facts.class,
@@ -69,7 +76,7 @@ impl Waiter {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     waiters: HashMap<WaiterId, Waiter>,
-    groups: BTreeMap<Group, BTreeSet<(Time, WaiterId)>>,
+    groups: BTreeMap<Group, Members>,
     deadlines: BTreeSet<(Time, WaiterId)>,
     bytes: u64,
     retries: usize,
@@ -172,22 +179,31 @@ impl Queue {
     }
 
     /// Every waiter, in the pool's order.
-    pub(crate) fn all(&self) -> Vec<WaiterId> {
-        let mut places: Vec<Place> = self.groups.iter().flat_map(|(group, members)| places(group, members)).collect();
-        places.sort_unstable();
-        places.into_iter().map(|place| place.id).collect()
+    pub(crate) fn all(&self) -> Vec<Place> {
+        let mut all: Vec<Place> = self.numbered().flat_map(|(number, group)| places(number, group)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// How many groups there are: their numbers are below.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, (&Group, &Members))> {
+        self.groups.iter().enumerate()
     }
 
     /// Writes the waiters that a scan looks at, in the pool's order. True if some are left out.
     pub(crate) fn scan_into(&self, out: &mut Vec<Place>) -> bool {
         out.clear();
         let mut class = i16::MIN;
-        for (group, members) in &self.groups {
-            if group.class != class && out.len() >= SCAN {
+        for (number, group) in self.numbered() {
+            if group.0.class != class && out.len() >= SCAN {
                 break;
             }
-            class = group.class;
-            out.extend(places(group, members).take(SCAN_PER_GROUP));
+            class = group.0.class;
+            out.extend(places(number, group).take(SCAN_PER_GROUP));
         }
         out.sort_unstable();
         out.truncate(SCAN);
@@ -204,14 +220,17 @@ impl Queue {
         }
         let last = out[out.len() - 1];
         let heads = |bound: bool| {
-            let groups = self.groups.iter().filter(move |(group, _)| group.bound_to.is_some() == bound);
-            groups.filter_map(|(group, members)| places(group, members).next()).filter(move |head| *head > last)
+            let groups = self.numbered().filter(move |(_, group)| group.0.bound_to.is_some() == bound);
+            groups.filter_map(|(number, group)| places(number, group).next()).filter(move |head| *head > last)
         };
         out.extend(heads(true).chain(heads(false).take(SCAN)));
         out[SCAN..].sort_unstable();
     }
 }
 
-fn places<'a>(group: &'a Group, members: &'a BTreeSet<(Time, WaiterId)>) -> impl Iterator<Item = Place> + 'a {
-    members.iter().map(|(arrival, id)| Place { class: group.class, arrival: *arrival, id: *id })
+/// The waiters of a group, in the order of their arrival.
+type Members = BTreeSet<(Time, WaiterId)>;
+
+fn places<'a>(number: usize, (group, members): (&'a Group, &'a Members)) -> impl Iterator<Item = Place> + 'a {
+    members.iter().map(move |(arrival, id)| Place { class: group.class, arrival: *arrival, id: *id, group: number })
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::endpoint::{Endpoint, EngineClass, Health, Inventory, ModelState, ResidentModel};
+use crate::endpoint::{Endpoint, EngineClass, Health, Inventory, ModelState, Pace, ResidentModel};
 use crate::facts::RequestFacts;
 use crate::time::Time;
 
@@ -91,6 +91,7 @@ pub(crate) fn moved(endpoint: &mut Endpoint) {
     endpoint.inventory = Inventory::Unknown;
     (endpoint.sample, endpoint.jobs_at_sample, endpoint.busy_until) = (None, 0, Time::ZERO);
     (endpoint.ejected_until, endpoint.half_open, endpoint.ramp_since) = (Time::ZERO, false, None);
+    (endpoint.pace, endpoint.seen_slots) = (Pace::default(), 0);
     endpoint.health = Health::Starting;
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::limits::{AffinityLimits, EjectionLimits, HealthLimits, QueueLimits, RetryLimits};
+pub use crate::shadow::{ShadowSpec, ShadowView, Tally};
 
 use crate::endpoint::{EndpointId, EndpointSpec, State};
 use crate::strategy::{Chosen, Explanation, Needs, Reason, Strategy};
@@ -80,6 +81,8 @@ pub struct PoolSpec {
     pub affinity: AffinityLimits,
     /// The strategies of its routes.
     pub strategies: Vec<StrategySpec>,
+    /// Strategies that run beside these and route nothing.
+    pub shadows: Vec<ShadowSpec>,
 }
 
 /// What a new configuration made of the fleet.
@@ -121,6 +124,9 @@ pub struct Grant {
     pub model_is_listed: bool,
     /// True if the model is not resident there: allow for its load.
     pub cold: bool,
+    /// When to give up waiting for the first byte of a stream and try elsewhere, by what was learned of the endpoint, loads
+    /// included. Beside the configured limit: the earlier one counts. `None` = not enough is known.
+    pub first_byte_within: Option<Duration>,
     /// Time spent in the queue by this attempt.
     pub waited: Duration,
     /// The priced decision, if the request asked for it.
@@ -231,6 +237,8 @@ pub struct StrategyView<'a> {
     pub needs: &'a Needs,
     /// The module that it goes by now, if it chooses among modules.
     pub chosen: Option<Chosen>,
+    /// The strategies that run beside it and route nothing.
+    pub shadows: Vec<ShadowView<'a>>,
 }
 
 /// What a strategy did wrong, counted since it was built.

@@ -6,6 +6,7 @@
 //! | ready | takes work, is up, not ejected, in no back-off |
 //! | open | may take requests pinned to it: `ready` or `drain`, any weight, up, not ejected |
 //! | free | has a slot |
+//! | swaps | a slot engine that tells its resident models and has several to choose from: its `slots` count per model |
 //!
 //! Slow start: from the moment it came back, `ramp = (now - since) / over`, at least [`LEAST_RAMP`], at most 1; weight and
 //! cap are multiplied by it, the cap rounded down, at least 1. A missing cap stays missing. Half-open, it is ready for one
@@ -14,6 +15,7 @@
 use std::time::Duration;
 
 use crate::endpoint::{Endpoint, EngineClass, Health, State};
+use crate::facts::RequestFacts;
 use crate::time::Time;
 
 impl Endpoint {
@@ -23,10 +25,14 @@ impl Endpoint {
     }
 
     /// The most requests that we ever send at once; `None` = no cap. The operator's cap, else the declared one, else
-    /// declared slots, else (slot engines) what the engine reports.
+    /// declared slots, else (slot engines) what the engine reports. Slots of an
+    /// engine that swaps models are no cap on all of it: [`Endpoint::slots_per_model`].
     pub fn full_cap(&self) -> Option<u32> {
         if let Some(said) = self.cap_said {
             return said;
+        }
+        if self.swaps_models() && self.spec.max_in_flight.is_none() {
+            return None;
         }
         self.spec.max_in_flight.or(self.spec.slots).or_else(|| match self.class {
             EngineClass::Slots => self.sample.as_ref().and_then(|sample| sample.slots),
@@ -34,11 +40,31 @@ impl Endpoint {
         })
     }
 
+    /// True for a slot engine that tells which models are resident and has more than one to choose from (Ollama, a llama.cpp
+    /// router): it runs several models at once, each with slots of its own.
+    pub fn swaps_models(&self) -> bool {
+        let tells = self.sample.as_ref().is_some_and(|sample| sample.residents.is_some());
+        self.class == EngineClass::Slots && tells && self.names.len() > 1
+    }
+
+    /// The most requests that we send at once now for one model of an engine that swaps models: the declared or reported
+    /// slots. `None` = its models have no bound of their own.
+    pub fn slots_per_model(&self, now: Time) -> Option<u32> {
+        if !self.swaps_models() || self.cap_said.is_some() || self.spec.max_in_flight.is_some() {
+            return None;
+        }
+        let full = self.spec.slots.or_else(|| self.sample.as_ref().and_then(|sample| sample.slots))?;
+        Some(self.grown(full, now))
+    }
+
     /// The most requests that we send at once now: [`Endpoint::full_cap`], less while it comes back.
     pub fn cap(&self, now: Time) -> Option<u32> {
-        let full = self.full_cap()?;
+        self.full_cap().map(|full| self.grown(full, now))
+    }
+
+    fn grown(&self, full: u32, now: Time) -> u32 {
         let grown = f64::from(full) * self.ramp(now) + 1e-9;
-        Some((grown as u32).max(1).min(full))
+        (grown as u32).max(1).min(full)
     }
 
     /// How far it has come back: [`LEAST_RAMP`] to 1.
@@ -61,7 +87,7 @@ impl Endpoint {
     }
 
     /// True if one more request may be sent now. A batching engine without a cap is held only while it reports a queue
-    /// or more than 90 % of its KV cache in use.
+    /// that our own requests which were answered since do not explain, or more than 90 % of its KV cache in use.
     pub fn is_free(&self, now: Time) -> bool {
         match self.cap(now) {
             Some(cap) => self.in_flight() < cap,
@@ -74,10 +100,34 @@ impl Endpoint {
         uncapped || self.is_free(now)
     }
 
+    /// True if this very request may start here now: it may start, and its model has a slot where slots count per model.
+    pub fn may_take(&self, request: &RequestFacts, now: Time) -> bool {
+        let local = || request.model.as_deref().map(|model| self.local_name(model).map_or(model, |local| local));
+        request.uncapped || (self.is_free(now) && self.has_slot_for(local(), now))
+    }
+
+    /// True if a model, by the engine's own name, has a slot where slots count per model.
+    pub(crate) fn has_slot_for(&self, local: Option<&str>, now: Time) -> bool {
+        let Some(slots) = self.slots_per_model(now) else { return true };
+        let jobs = self.jobs.iter().filter(|job| job.local.as_deref() == local).count();
+        (jobs as u64) < u64::from(slots)
+    }
+
     fn reports_full(&self, now: Time) -> bool {
         let Some(sample) = &self.sample else { return false };
-        let fresh = now.millis_since(sample.at) < SAMPLE_LIFE_MS;
-        fresh && (sample.waiting.unwrap_or(0) > 0 || sample.kv_used.unwrap_or(0.0) > KV_FULL)
+        if now.millis_since(sample.at) >= SAMPLE_LIFE_MS {
+            return false;
+        }
+        let waiting = sample.waiting.unwrap_or(0);
+        // a request may wait for the next iteration only: those of ours that were answered since wait no more
+        let still_waits =
+            || waiting > self.unanswered_at_sample.saturating_sub(self.unanswered_since_before(sample.at));
+        sample.kv_used.unwrap_or(0.0) > KV_FULL || (waiting > 0 && still_waits())
+    }
+
+    /// Our requests that started by then and have no first token yet.
+    pub(crate) fn unanswered_since_before(&self, at: Time) -> u32 {
+        self.jobs.iter().filter(|job| job.started <= at && job.first_token.is_none()).count() as u32
     }
 
     /// Work that others put on this engine: what it reported beyond our own count, fading with the sample's age
@@ -85,7 +135,10 @@ impl Endpoint {
     pub fn others(&self, now: Time) -> f64 {
         let Some(sample) = &self.sample else { return 0.0 };
         let reported = sample.running.unwrap_or(0).saturating_add(sample.waiting.unwrap_or(0));
-        let beyond = reported.saturating_sub(self.jobs_at_sample) as f64;
+        let beyond = f64::from(reported.saturating_sub(self.jobs_at_sample));
+        if beyond == 0.0 {
+            return 0.0;
+        }
         beyond * (-now.millis_since(sample.at) / OTHERS_FADE_MS).exp()
     }
 

@@ -8,9 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::endpoint::{Endpoint, EndpointId, Endpoints};
 use crate::event::Event;
+use crate::explanation::Compared;
 use crate::facts::RequestFacts;
 use crate::key::KeySource;
+use crate::promises::Promises;
 use crate::time::Time;
+
+pub use crate::explanation::{Explanation, Priced, Term};
 
 /// One balancing rule. No I/O, no clock, no randomness of its own.
 pub trait Strategy: Send {
@@ -24,6 +28,12 @@ pub trait Strategy: Send {
 
     /// Learns. All state changes happen here, under the same lock as the pick they follow.
     fn observe(&mut self, _event: &Event<'_>, _cx: &mut Context<'_>) {}
+
+    /// Prompt tokens that the endpoint's prefix cache is believed to hold of a request that starts there: the core's
+    /// learning and prices count them as computed already. Asked just before [`Event::Started`].
+    fn cached_tokens(&self, _endpoint: EndpointId, _request: &RequestFacts) -> u32 {
+        0
+    }
 
     /// The options in force, defaults filled: two strategies are the same if module and options are equal.
     fn options(&self) -> serde_json::Value;
@@ -56,6 +66,20 @@ pub struct Needs {
     pub session: bool,
     /// [`RequestFacts::hash_key`] must be filled, from the first of these that the request has. Empty: it is not used.
     pub keys: Arc<[KeySource]>,
+}
+
+impl Needs {
+    /// What must be known so that another strategy can run beside (a shadow). Of two that want a key, the first gets its
+    /// own. Whose endpoints are shown stays as it is.
+    pub fn with(&self, beside: &Needs) -> Needs {
+        let keys = if self.keys.is_empty() { &beside.keys } else { &self.keys };
+        Needs {
+            full_endpoints: self.full_endpoints,
+            prompt_blocks: self.prompt_blocks || beside.prompt_blocks,
+            session: self.session || beside.session,
+            keys: keys.clone(),
+        }
+    }
 }
 
 /// A strategy's answer.
@@ -120,10 +144,14 @@ pub struct Context<'a> {
     pub candidates: &'a [EndpointId],
     /// The request knows no caps: every candidate is free ([`RequestFacts::uncapped`]).
     pub uncapped: bool,
-    /// Work promised, in this scan of the queue, to endpoints by earlier waiters: (endpoint, milliseconds).
-    pub reserved: &'a [(EndpointId, f64)],
+    /// Waiters behind this one, in this scan of the queue, that are like it: they could take what it leaves.
+    pub behind: usize,
+    /// Work promised, in this scan of the queue, to endpoints by earlier waiters.
+    pub reserved: &'a Promises,
     /// Where to write priced terms; `None` unless someone asked.
     pub explain: Option<&'a mut Explanation>,
+    /// Where to write two prices; `None` unless the strategy runs as a shadow. [`crate::cost::Choice`] does it.
+    pub compare: Option<&'a mut Compared>,
 }
 
 impl<'a> Context<'a> {
@@ -144,44 +172,31 @@ impl<'a> Context<'a> {
         endpoint.may_start(self.now, self.uncapped)
     }
 
+    /// Explains the pick of a strategy that does not price, if someone asked: its words, and the candidates as they are.
+    pub fn tell(&mut self, pick: &Pick, words: impl FnOnce(&Context<'a>) -> String) {
+        let Some(explanation) = self.explain.take() else { return };
+        let picked = match pick {
+            Pick::Endpoint(id) | Pick::WaitFor(id) => Some(*id),
+            Pick::Wait | Pick::Reject(_) => None,
+        };
+        let told = self.endpoints().map(|endpoint| Priced {
+            picked: Some(endpoint.id) == picked,
+            ..Priced::new(endpoint, Vec::new(), self.is_free(endpoint), self.now)
+        });
+        explanation.candidates = told.collect();
+        explanation.summary = words(self);
+        self.explain = Some(explanation);
+    }
+
     /// Milliseconds of work promised to `endpoint` by earlier waiters of this scan.
     pub fn reserved_ms(&self, endpoint: EndpointId) -> f64 {
-        self.reserved.iter().filter(|(id, _)| *id == endpoint).map(|(_, ms)| ms).sum()
+        self.reserved.of(endpoint).ms
     }
 
     /// Requests promised to `endpoint` by earlier waiters of this scan.
     pub fn reserved_count(&self, endpoint: EndpointId) -> usize {
-        self.reserved.iter().filter(|(id, _)| *id == endpoint).count()
+        self.reserved.of(endpoint).count
     }
-}
-
-/// A decision, told: candidates with their priced terms, cheapest first.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Explanation {
-    /// One line, for a header or a log.
-    pub summary: String,
-    /// The candidates.
-    pub candidates: Vec<Priced>,
-}
-
-/// One candidate's price.
-#[derive(Clone, Debug, Serialize)]
-pub struct Priced {
-    /// The endpoint's name.
-    pub endpoint: String,
-    /// The terms, each in milliseconds.
-    pub terms: Vec<Term>,
-    /// Their sum, in milliseconds.
-    pub total_ms: f64,
-}
-
-/// One priced term.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Term {
-    /// `wait`, `prefill`, `decode`, `load`, `evict` ...
-    pub name: &'static str,
-    /// Milliseconds.
-    pub ms: f64,
 }
 
 /// A module: a name, its own options, and how a strategy is built from them.

@@ -1,9 +1,15 @@
 //! The fleet's table: every endpoint by its id, oldest first. An id is never used again. Strategies look up every
 //! candidate for every pick, so rows lie in one piece and, until one is removed, at the place that their id says.
 
+use std::cell::RefCell;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::endpoint::{Endpoint, EndpointId};
+
+mod copies;
+
+use copies::Copies;
 
 /// All endpoints of the fleet, by id.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +18,7 @@ pub struct Endpoints {
     ids: Vec<EndpointId>,
     rows: Vec<Endpoint>,
     next: u32,
+    copies: RefCell<Copies>,
 }
 
 impl Endpoints {
@@ -23,6 +30,7 @@ impl Endpoints {
     /// The endpoint, to change: the fleet's and the tests' way.
     pub fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         let place = self.place(id)?;
+        self.copies.get_mut().touched(place);
         self.rows.get_mut(place)
     }
 
@@ -34,6 +42,7 @@ impl Endpoints {
         endpoint.key = xxh3_64(endpoint.spec.identity.as_bytes());
         self.ids.push(id);
         self.rows.push(endpoint);
+        self.copies.get_mut().pushed();
         id
     }
 
@@ -41,12 +50,23 @@ impl Endpoints {
     pub fn remove(&mut self, id: EndpointId) -> Option<Endpoint> {
         let place = self.place(id)?;
         self.ids.remove(place);
+        self.copies.get_mut().removed(place);
         Some(self.rows.remove(place))
     }
 
     /// All endpoints, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.rows.iter()
+    }
+
+    /// How many endpoints hold a model, by the engines' own names.
+    pub(crate) fn copies(&self, model: &str) -> u32 {
+        self.copies.borrow_mut().of(model, &self.rows)
+    }
+
+    /// All endpoints, to change; but for which models are resident.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        self.rows.iter_mut()
     }
 
     fn place(&self, id: EndpointId) -> Option<usize> {

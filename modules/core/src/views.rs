@@ -7,6 +7,7 @@ use crate::endpoint::{EndpointId, Endpoints};
 use crate::facts::RequestFacts;
 use crate::fleet::Fleet;
 use crate::pool::Verdict;
+use crate::shadow::Shadow;
 use crate::spec::{Decision, Dry, Faults, PoolId, PoolView, StrategyId, StrategyView};
 use crate::strategy::{Explanation, Reason};
 use crate::time::Time;
@@ -83,13 +84,15 @@ impl Fleet {
 
     /// The strategies that a pool runs: what they want to know, and what they have come to. None for an unknown pool.
     pub fn strategies(&self, pool: PoolId) -> impl Iterator<Item = StrategyView<'_>> {
-        let running = self.pools.get(&pool).into_iter().flat_map(|pool| &pool.strategies);
-        running.map(|running| StrategyView {
+        let pool = self.pools.get(&pool);
+        let running = pool.into_iter().flat_map(|pool| pool.strategies.iter().map(move |running| (pool, running)));
+        running.map(|(pool, running)| StrategyView {
             id: running.id,
             module: running.module,
             options: &running.options,
             needs: &running.needs,
             chosen: running.chosen(),
+            shadows: pool.shadows.iter().filter(|one| one.beside == running.id).map(Shadow::view).collect(),
         })
     }
 

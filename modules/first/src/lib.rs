@@ -31,13 +31,12 @@ impl Strategy for InOrder {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
         let first = cx.free().find(|endpoint| endpoint.spec.weight > 0);
         let Some(endpoint) = first else { return Pick::Wait };
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = match endpoint.cap(cx.now) {
-                Some(cap) => format!("{}: {} of {cap} slots taken", endpoint.spec.name, endpoint.in_flight()),
-                None => format!("{}: {} requests, no cap", endpoint.spec.name, endpoint.in_flight()),
-            };
-        }
-        Pick::Endpoint(endpoint.id)
+        let pick = Pick::Endpoint(endpoint.id);
+        cx.tell(&pick, |cx| match endpoint.cap(cx.now) {
+            Some(cap) => format!("{}: {} of {cap} slots taken", endpoint.spec.name, endpoint.in_flight()),
+            None => format!("{}: {} requests, no cap", endpoint.spec.name, endpoint.in_flight()),
+        });
+        pick
     }
 
     fn options(&self) -> serde_json::Value {

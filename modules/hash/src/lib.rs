@@ -116,70 +116,70 @@ impl Rendezvous {
                 (None, _) => Pick::Wait,
             }
         };
-        self.tell(key, own, &bound, &pick, cx);
+        cx.tell(&pick, |cx| words(key, own, &bound, &pick, cx));
         pick
     }
 
-    fn tell(&self, key: u64, own: &Endpoint, bound: &Bound, pick: &Pick, cx: &mut Context<'_>) {
-        if cx.explain.is_none() {
-            return;
-        }
-        let limit = match bound.most(own, cx.now) {
-            most if most.is_finite() => format!("bound {most}"),
-            _ => "no bound".to_owned(),
-        };
-        let slot = if cx.is_free(own) { "" } else { ", full" };
-        // enough to tell two keys apart, not enough to find out what they were
-        let short = key & 0xffff;
-        let mut summary =
-            format!("key {short:04x} is at home on {}: {} requests, {limit}{slot}", own.spec.name, load(own, cx));
-        match pick {
-            Pick::Endpoint(id) if *id != own.id => {
-                let name = cx.table.get(*id).map(|endpoint| endpoint.spec.name.to_string());
-                summary += &format!("; spills to {}", name.unwrap_or_default());
-            }
-            Pick::WaitFor(_) => summary += "; waits for it",
-            Pick::Wait => summary += "; all are full",
-            _ => {}
-        }
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = summary;
-        }
-    }
-
     fn pick_keyless(&self, cx: &mut Context<'_>) -> Pick {
-        let free: Vec<&Endpoint> = cx.free().filter(|endpoint| endpoint.spec.weight > 0).collect();
-        let (drawn_from, how): (Vec<(u32, &Endpoint)>, &str) = match self.options.without_key {
-            WithoutKey::Random => (free.iter().map(|one| (lots(one, cx), *one)).collect(), "by chance"),
+        let (chosen, how) = match self.options.without_key {
+            WithoutKey::Random => (drawn(cx, lots), "by chance"),
             WithoutKey::LeastConnection => {
-                let lowest = free.iter().map(|one| share(one, cx)).fold(f64::INFINITY, f64::min);
-                let tied = free.iter().filter(|one| share(one, cx) <= lowest);
-                (tied.map(|one| (1, *one)).collect(), "least loaded")
+                let lowest = ready(cx).map(|one| share(one, cx)).fold(f64::INFINITY, f64::min);
+                let tied = |one: &Endpoint, cx: &Context<'_>| u64::from(share(one, cx) <= lowest);
+                (drawn(cx, tied), "least loaded")
             }
         };
-        let Some(chosen) = drawn(&drawn_from, cx.rng) else { return Pick::Wait };
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            explain.summary = format!("no key; {}: {how}", chosen.spec.name);
-        }
-        Pick::Endpoint(chosen.id)
+        let Some(chosen) = chosen else { return Pick::Wait };
+        let pick = Pick::Endpoint(chosen.id);
+        cx.tell(&pick, |_| format!("no key; {}: {how}", chosen.spec.name));
+        pick
     }
+}
+
+/// Where the key is at home, and what became of it.
+fn words(key: u64, own: &Endpoint, bound: &Bound, pick: &Pick, cx: &Context<'_>) -> String {
+    let limit = match bound.most(own, cx.now) {
+        most if most.is_finite() => format!("bound {most}"),
+        _ => "no bound".to_owned(),
+    };
+    let slot = if cx.is_free(own) { "" } else { ", full" };
+    // enough to tell two keys apart, not enough to find out what they were
+    let short = key & 0xffff;
+    let mut words =
+        format!("key {short:04x} is at home on {}: {} requests, {limit}{slot}", own.spec.name, load(own, cx));
+    match pick {
+        Pick::Endpoint(id) if *id != own.id => {
+            let name = cx.table.get(*id).map(|endpoint| endpoint.spec.name.to_string());
+            words += &format!("; spills to {}", name.unwrap_or_default());
+        }
+        Pick::WaitFor(_) => words += "; waits for it",
+        Pick::Wait => words += "; all are full",
+        _ => {}
+    }
+    words
+}
+
+/// The free candidates that take work.
+fn ready<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
+    cx.free().filter(|endpoint| endpoint.spec.weight > 0)
 }
 
 /// The lots of an endpoint: hundredths of its weight, so that one that grows (slow start) has some from the beginning.
-fn lots(endpoint: &Endpoint, cx: &Context<'_>) -> u32 {
-    ((endpoint.effective_weight(cx.now) * 100.0).round() as u32).max(1)
+fn lots(endpoint: &Endpoint, cx: &Context<'_>) -> u64 {
+    ((endpoint.effective_weight(cx.now) * 100.0).round() as u64).max(1)
 }
 
-/// One of the lots, by weight; `None` if there are none.
-fn drawn<'a>(lots: &[(u32, &'a Endpoint)], rng: &mut fastrand::Rng) -> Option<&'a Endpoint> {
-    let weights: u64 = lots.iter().map(|(weight, _)| u64::from(*weight)).sum();
-    let mut left = rng.u64(..weights.max(1));
-    lots.iter().find_map(|(weight, endpoint)| match left.checked_sub(u64::from(*weight)) {
+/// One of the free candidates, drawn by its lots; `None` if there are none.
+fn drawn<'a>(cx: &mut Context<'a>, lots: impl Fn(&Endpoint, &Context<'_>) -> u64) -> Option<&'a Endpoint> {
+    let all: u64 = ready(cx).map(|endpoint| lots(endpoint, cx)).sum();
+    let mut left = cx.rng.u64(..all.max(1));
+    let mut endpoints = ready(cx);
+    endpoints.find(|endpoint| match left.checked_sub(lots(endpoint, cx)) {
         Some(rest) => {
             left = rest;
-            None
+            false
         }
-        None => Some(*endpoint),
+        None => true,
     })
 }
 

@@ -61,6 +61,11 @@ impl<'a> Standing<'a> {
     }
 }
 
+/// The free candidates, judged.
+fn standings<'c, 'a: 'c>(cx: &'c Context<'a>) -> impl Iterator<Item = Standing<'a>> + 'c {
+    cx.free().filter(|endpoint| endpoint.spec.weight > 0).map(|endpoint| Standing::of(endpoint, cx))
+}
+
 impl Counts {
     /// One of `ties` places.
     fn offset(&self, ties: usize) -> usize {
@@ -70,19 +75,29 @@ impl Counts {
 
 impl Strategy for Counts {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let ready = cx.free().filter(|endpoint| endpoint.spec.weight > 0);
-        let standings: Vec<Standing<'_>> = ready.map(|endpoint| Standing::of(endpoint, cx)).collect();
-        let Some(least) = standings.iter().min_by(|one, other| one.order(other)) else { return Pick::Wait };
-        let ties = || standings.iter().filter(|standing| standing.order(least).is_eq());
-        let chosen = ties().nth(self.offset(ties().count())).unwrap_or(least);
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            let told = standings.iter().map(|standing| {
+        let mut least: Option<Standing<'_>> = None;
+        let mut ties = 0;
+        for standing in standings(cx) {
+            match least.as_ref().map_or(Ordering::Less, |least| standing.order(least)) {
+                Ordering::Less => (least, ties) = (Some(standing), 1),
+                Ordering::Equal => ties += 1,
+                Ordering::Greater => {}
+            }
+        }
+        let Some(least) = least else { return Pick::Wait };
+        let chosen = match self.offset(ties) {
+            0 => None,
+            offset => standings(cx).filter(|standing| standing.order(&least).is_eq()).nth(offset),
+        };
+        let pick = Pick::Endpoint(chosen.unwrap_or(least).endpoint.id);
+        cx.tell(&pick, |cx| {
+            let told = standings(cx).map(|standing| {
                 let spec = &standing.endpoint.spec;
                 format!("{}: {} requests, weight {}", spec.name, standing.requests, spec.weight)
             });
-            explain.summary = told.collect::<Vec<_>>().join("; ");
-        }
-        Pick::Endpoint(chosen.endpoint.id)
+            told.collect::<Vec<_>>().join("; ")
+        });
+        pick
     }
 
     fn observe(&mut self, event: &Event<'_>, _cx: &mut Context<'_>) {

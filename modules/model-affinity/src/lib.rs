@@ -4,10 +4,14 @@
 //! Affinity is a price, never a filter: a hot model gets a second copy exactly when the wait for the first exceeds the
 //! cold price of the second. The prices are the core's (`arriero_core::cost`). A model loaded with other runner options
 //! (`num_ctx` ...) is cold, so that two clients with different options settle on two endpoints. Loads already begun on an
-//! endpoint are part of its load price. An engine that does not report resident models is priced as warm; missing sizes,
-//! speeds and lengths fall back on the priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
+//! endpoint are part of its load price, and a second load waits in the queue, where it may still go elsewhere, until the
+//! first is done. An endpoint that is free and warm counts `theta` times, as in queue-aware; a load gets no discount.
+//! Where no candidate needs a load, ties take turns; else they go by hash, so that a model keeps its places.
+//!
+//! An engine that does not report resident models is priced as warm; missing sizes, speeds and lengths fall back on the
+//! priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
 
-use arriero_core::cost::{History, Market, Offer, Replicas, Reserved, choose, completion, is_warm, open, tell};
+use arriero_core::cost::{Choice, History, Known, Market, Replicas, Reserved, is_warm, loads_another, open};
 use arriero_core::{Context, Event, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,17 +23,22 @@ pub struct ModelAffinity;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Options {
-    /// Weight of what an eviction costs the requests that come next; 0 = none. Near saturation 3 to 4.
+    /// Weight of what an eviction costs the requests that come next; 0 = none.
     #[schemars(range(min = 0.0, max = 100.0))]
     pub kappa: f64,
-    /// Seconds that a model is to stay after its load began: the rest of them is added to the price of evicting it.
+    /// Seconds that a model is to stay after its load began: the rest of them is added to the price of evicting it, as far
+    /// as it is likely to be wanted in them.
     #[schemars(range(min = 0.0, max = 3600.0))]
     pub min_residency_seconds: f64,
+    /// Factor on the price of an endpoint that is free now and has the model loaded, as in queue-aware: 0 never waits
+    /// while there is one, 1 waits whenever that ends earlier for this request alone.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub theta: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { kappa: 2.0, min_residency_seconds: 20.0 }
+        Options { kappa: 4.0, min_residency_seconds: 20.0, theta: 0.5 }
     }
 }
 
@@ -46,6 +55,9 @@ impl Module for ModelAffinity {
             let found = options.min_residency_seconds;
             return Err(format!("min-residency-seconds: found {found}, allowed 0 to 3600"));
         }
+        if !(0.0..=1.0).contains(&options.theta) {
+            return Err(format!("theta: found {}, allowed 0 to 1", options.theta));
+        }
         Ok(Box::new(Affinity { options, history: History::default() }))
     }
 }
@@ -55,8 +67,10 @@ struct Affinity {
     history: History,
 }
 
-/// Free endpoints get no discount: the cold price already says when a load is worth it.
-const THETA: f64 = 1.0;
+/// A load gets no discount: its price already says when it is worth it.
+const COLD_THETA: f64 = 1.0;
+/// Where nothing is to be loaded, prices within this share are equal, and endpoints take turns.
+const TIE: f64 = 0.01;
 
 impl Affinity {
     fn market<'a>(&'a self, replicas: &'a Replicas<'a>, cx: &Context<'_>) -> Market<'a> {
@@ -76,17 +90,20 @@ impl Strategy for Affinity {
         let some_cold = cx.endpoints().any(|endpoint| !is_warm(endpoint, request));
         let replicas = if some_cold { Replicas::of(cx.table) } else { Replicas::default() };
         let market = self.market(&replicas, cx);
-        let offers: Vec<Offer<'_>> = open(cx)
-            .map(|endpoint| {
-                let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
-                market.add_cold(&mut price, endpoint, request);
-                Offer { endpoint, price, free: cx.is_free(endpoint) }
-            })
-            .collect();
-        if let Some(explanation) = cx.explain.as_deref_mut() {
-            tell(explanation, &offers, THETA);
+        let theta = self.options.theta;
+        let mut choice = Choice::new(theta, request, cx);
+        if !some_cold {
+            choice = choice.ties_in_turn(TIE);
         }
-        choose(&offers, THETA, request)
+        for endpoint in open(cx) {
+            let known = Known::of(endpoint, request, cx.now);
+            let warm = known.is_warm();
+            let mut price = known.completion(Reserved::of(endpoint, cx));
+            market.add_to(&mut price, &known);
+            let free = known.may_take() && (warm || request.uncapped || !loads_another(endpoint, request));
+            choice.offer_at(endpoint, price, free, if warm { theta } else { COLD_THETA });
+        }
+        choice.pick(cx)
     }
 
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {

@@ -1,11 +1,31 @@
-//! The earliest expected completion: `wait + prefill + decode + load` in milliseconds over all candidates, full ones too.
+//! The earliest expected completion: `wait + prefill + decode + load + evict` in milliseconds over all candidates, full
+//! ones too.
 //!
 //! The prices are the core's (`arriero_core::cost`): expected completion time on slot engines, marginal cost on batching
-//! engines. A free endpoint's price is multiplied by `theta`; if a full endpoint is still cheaper, the request waits for
-//! it, and its work is reserved there for those behind it. Own counts dominate; missing speeds, lengths and slots fall
-//! back on the priors named in `cost`. Weights do not scale prices: learned speeds do; weight 0 takes nothing.
+//! engines. A free endpoint's wait, prefill and decode count less; if a full endpoint is still cheaper, the request waits
+//! for it, and its work is reserved there for those behind it:
+//!
+//! ```text
+//! spare = theta ^ (1 + FALL (waiting - 1) / slots)     at least FLOOR, or theta if that is less
+//! ```
+//!
+//! What is best for one request (theta 1) is not for all: whoever waits for the fast endpoint delays everybody behind him,
+//! the more the longer the queue is; in overload only a slot left empty costs anything (Lin and Kumar's threshold for two
+//! servers). FALL and FLOOR were chosen among a few values in simulation (S0, S2); the mean hardly moves with them, the tail
+//! by some percent. A load is not discounted: it keeps the engine from
+//! everybody's work, and drives out a model that will be wanted again, which is [`EVICTION`] loads more (model-affinity
+//! prices that by demand).
+//!
+//! Who takes a slow endpoint, of many that wait: the latest of those alike. As many take it as otherwise, but those who
+//! waited long already do not wait for the slow one as well. With [`DEEP`] waiters per slot or more; fewer wait too short for
+//! that to matter.
+//!
+//! Prices within [`TIE`] are a tie and go in turn, since figures that are learned apart are never quite equal. Own counts
+//! dominate; missing speeds, lengths and slots fall back on what `cost` names. Weights do not scale prices: learned speeds
+//! do; weight 0 takes nothing.
 
-use arriero_core::cost::{Offer, Reserved, choose, completion, load_wait_ms, open, tell};
+use arriero_core::cost::{Choice, Known, Price, Reserved, open};
+use arriero_core::endpoint::Endpoint;
 use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,15 +37,15 @@ pub struct QueueAware;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Options {
-    /// Factor on the price of an endpoint that is free now: 0 never waits while one is free, 1 waits whenever that ends
-    /// earlier for this request alone.
+    /// Factor on the price of an endpoint that is free now, while nobody else waits; it falls as more do. 0 never waits
+    /// while one is free, 1 always waits whenever that ends earlier for this request alone.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub theta: f64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { theta: 0.5 }
+        Options { theta: 0.6 }
     }
 }
 
@@ -42,8 +62,77 @@ impl Module for QueueAware {
     }
 }
 
+/// Prices closer than this share are equal.
+const TIE: f64 = 0.1;
+/// What a load costs others, in loads, where it drives something out.
+const EVICTION: f64 = 2.0;
+/// Waiters per slot from which on the latest take the slow endpoints.
+const DEEP: f64 = 2.5;
+/// How fast theta falls with the waiters per slot.
+const FALL: f64 = 1.4;
+/// How far.
+const FLOOR: f64 = 0.35;
+/// A service longer than the best one by this factor is slow.
+const SLOW: f64 = 1.1;
+
 struct Earliest {
     options: Options,
+}
+
+/// Who waits in this scan, and for how many slots; `slots` is infinite if one endpoint has no cap.
+struct Backlog {
+    waiting: f64,
+    slots: f64,
+}
+
+impl Backlog {
+    fn of(cx: &Context<'_>) -> Backlog {
+        let mut backlog = Backlog { waiting: cx.behind as f64 + 1.0, slots: 0.0 };
+        for endpoint in open(cx) {
+            backlog.slots += endpoint.cap(cx.now).map_or(f64::INFINITY, f64::from);
+            backlog.waiting += cx.reserved_count(endpoint.id) as f64;
+        }
+        backlog
+    }
+}
+
+impl Earliest {
+    /// The factor on free endpoints' prices.
+    fn theta(&self, backlog: &Backlog) -> f64 {
+        let theta = self.options.theta;
+        let depth = (backlog.waiting - 1.0) / backlog.slots.max(1.0);
+        theta.powf(1.0 + FALL * depth).max(FLOOR.min(theta))
+    }
+
+    fn price(&self, endpoint: &Endpoint, request: &RequestFacts, theta: f64, cx: &Context<'_>) -> Price {
+        let known = Known::of(endpoint, request, cx.now);
+        let mut price = known.completion(Reserved::of(endpoint, cx));
+        if cx.is_free(endpoint) {
+            price.spare = (theta - 1.0) * price.total();
+        }
+        price.load = known.load_wait_ms();
+        if price.load > 0.0 {
+            price.evict = EVICTION * known.displacing_load_ms();
+        }
+        price
+    }
+
+    /// The longest service that the request takes, if slower endpoints are left to those behind it: there are enough of
+    /// them, and it waits for a fast one anyway.
+    fn leaves_slower_than(&self, request: &RequestFacts, backlog: &Backlog, cx: &Context<'_>) -> Option<f64> {
+        if cx.behind == 0 || backlog.waiting < DEEP * backlog.slots {
+            return None;
+        }
+        let service = |endpoint: &Endpoint| {
+            let price = self.price(endpoint, request, 1.0, cx);
+            price.prefill + price.decode
+        };
+        let full = open(cx).filter(|endpoint| !cx.is_free(endpoint));
+        let limit = SLOW * full.map(service).fold(f64::INFINITY, f64::min);
+        let slow = open(cx).filter(|endpoint| cx.is_free(endpoint) && service(endpoint) > limit);
+        let places: u32 = slow.map(|it| it.cap(cx.now).unwrap_or(0).saturating_sub(it.in_flight())).sum();
+        (cx.behind >= places as usize).then_some(limit)
+    }
 }
 
 impl Strategy for Earliest {
@@ -54,17 +143,17 @@ impl Strategy for Earliest {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let offers: Vec<Offer<'_>> = open(cx)
-            .map(|endpoint| {
-                let mut price = completion(endpoint, request, cx.now, Reserved::of(endpoint, cx));
-                price.load = load_wait_ms(endpoint, request, cx.now);
-                Offer { endpoint, price, free: cx.is_free(endpoint) }
-            })
-            .collect();
-        if let Some(explanation) = cx.explain.as_deref_mut() {
-            tell(explanation, &offers, self.options.theta);
+        let backlog = Backlog::of(cx);
+        let theta = self.theta(&backlog);
+        let limit = self.leaves_slower_than(request, &backlog, cx).unwrap_or(f64::INFINITY);
+        let mut choice = Choice::new(1.0, request, cx).ties_in_turn(TIE);
+        for endpoint in open(cx) {
+            let (price, free) = (self.price(endpoint, request, theta, cx), cx.is_free(endpoint));
+            if !free || price.prefill + price.decode <= limit {
+                choice.offer(endpoint, price, free);
+            }
         }
-        choose(&offers, self.options.theta, request)
+        choice.pick(cx)
     }
 
     fn options(&self) -> serde_json::Value {

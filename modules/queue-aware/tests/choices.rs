@@ -121,14 +121,69 @@ fn others_work_is_seen_but_own_counts_suffice() {
 }
 
 #[test]
-fn equal_prices_go_by_model_and_stay() {
-    let stage = stage(0.5, (0..5).map(|place| endpoint(&format!("e{place}"), Some(1))).collect());
-    let home = |model: &str| stage.pick(&request(model, 100));
-    let homes: Vec<Pick> = (0..40).map(|number| home(&format!("model-{number}"))).collect();
-    for id in &stage.order {
-        assert!(homes.contains(&Pick::Endpoint(*id)), "no model lives on {id:?}");
+fn equal_prices_take_turns() {
+    let mut stage =
+        stage(0.5, (0..5).map(|place| engine(&format!("e{place}"), 10.0 + f64::from(place) / 5.0, 1)).collect());
+    let mut served = Vec::new();
+    stage.pass(Duration::from_millis(1));
+    for _ in 0..20 {
+        let Pick::Endpoint(id) = stage.start(&request("m", 100)) else { panic!("all are free") };
+        served.push(id);
+        stage.end(id);
+        stage.pass(Duration::from_millis(1));
     }
-    assert_eq!(home("model-7"), homes[7]);
+    assert!(served.chunks(5).all(|round| stage.order.iter().all(|id| round.contains(id))), "{served:?}");
+}
+
+/// `n` is to be loaded on `one`, which holds `m`; `two` holds `n` and is full.
+#[test]
+fn a_load_that_drives_out_another_model_is_waited_out() {
+    let holding = |name: &str, model: &str| {
+        let mut engine = engine(name, 10.0, 1);
+        engine.sample = Some(Sample { residents: Some(Vec::new()), ..Sample::default() });
+        let warm = engine.models.get("m").expect("it has it").clone();
+        let mut cold = warm.clone();
+        (cold.resident, cold.rates.load_ms) = (false, Some(1000.0));
+        engine.models.insert("m".into(), if model == "m" { warm.clone() } else { cold.clone() });
+        engine.models.insert("n".into(), if model == "n" { warm } else { cold });
+        engine
+    };
+    let mut stage = stage(0.5, vec![holding("one", "m"), holding("two", "n")]);
+    stage.start_at(SLOW, &Arc::new(request("n", 100)));
+    assert_eq!(
+        stage.pick(&request("n", 100)),
+        Pick::WaitFor(SLOW),
+        "1 s of waiting against a load and what it drives out"
+    );
+    assert_eq!(stage.pick(&request("m", 100)), Pick::Endpoint(FAST));
+}
+
+#[test]
+fn theta_falls_as_more_wait() {
+    let mut stage = stage(0.6, vec![engine("fast", 10.0, 1), engine("slow", 45.0, 1)]);
+    stage.start(&request("m", 100));
+    assert_eq!(stage.pick(&request("m", 100)), Pick::WaitFor(FAST), "4.5 times as slow is not worth it");
+    stage.behind = 2;
+    assert_eq!(stage.pick(&request("m", 100)), Pick::Endpoint(SLOW), "two are behind, and would wait for it");
+}
+
+#[test]
+fn of_many_the_latest_takes_the_slow_engine() {
+    let mut stage = stage(0.5, vec![engine("fast", 10.0, 1), engine("slow", 60.0, 1)]);
+    let facts = request("m", 100);
+    stage.start(&facts);
+    let mut picks = Vec::new();
+    for behind in (0..8).rev() {
+        stage.behind = behind;
+        let pick = stage.pick(&facts);
+        if pick == Pick::WaitFor(FAST) {
+            stage.reserved.push((FAST, 1010.0));
+        }
+        picks.push(pick);
+    }
+    let (last, before) = picks.split_last().expect("eight");
+    assert!(before.iter().all(|pick| *pick == Pick::WaitFor(FAST)), "{picks:?}");
+    assert_eq!(*last, Pick::Endpoint(SLOW));
 }
 
 #[test]

@@ -121,7 +121,8 @@ fn a_backlog_goes_to_the_slow_engine_too() {
         assert!(waiting < 20, "promises must make the fast engine dear");
     };
     assert_eq!(slow.endpoint, ground.pool.endpoints[1]);
-    assert!(waiting >= 3, "six times slower is worth waiting for, but only {waiting} did");
+    // one answer makes an engine at most four times as slow as what was lent to it
+    assert!(waiting >= 2, "four times slower is worth waiting for, but only {waiting} did");
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Module for Random {
     type Options = Options;
 
     fn build(options: Options) -> Result<Box<dyn Strategy>, String> {
-        if !(1..=16).contains(&options.draws) {
+        if !(1..=DRAWS).contains(&usize::from(options.draws)) {
             return Err(format!("draws: found {}, allowed 1 to 16", options.draws));
         }
         Ok(Box::new(Draws { options }))
@@ -45,33 +45,31 @@ struct Draws {
     options: Options,
 }
 
-/// Free endpoints, each with the sum of the weights up to and with its own.
-struct Urn<'a> {
-    lots: Vec<(u64, &'a Endpoint)>,
-    weights: u64,
-}
+/// The most draws.
+const DRAWS: usize = 16;
 
-impl<'a> Urn<'a> {
-    fn of(cx: &Context<'a>) -> Urn<'a> {
-        let mut weights = 0;
-        let ready = cx.free().filter(|endpoint| endpoint.spec.weight > 0);
-        let lots = ready.map(|endpoint| {
-            weights += lots(endpoint.effective_weight(cx.now));
-            (weights, endpoint)
-        });
-        let lots = lots.collect();
-        Urn { lots, weights }
+/// Draws from the free endpoints by weight; `None` beyond `draws`, or if there are none. The numbers are drawn first, then
+/// the endpoints that they fall on are looked up in one pass.
+fn draw<'a>(draws: usize, cx: &mut Context<'a>) -> [Option<&'a Endpoint>; DRAWS] {
+    let ready = |cx: &Context<'a>| cx.free().filter(|endpoint| endpoint.spec.weight > 0);
+    let weights: u64 = ready(cx).map(|endpoint| lots(endpoint.effective_weight(cx.now))).sum();
+    let mut drawn = [None; DRAWS];
+    if weights == 0 {
+        return drawn;
     }
-
-    /// `None` if it is empty.
-    fn draw(&self, rng: &mut fastrand::Rng) -> Option<&'a Endpoint> {
-        if self.weights == 0 {
-            return None;
+    let mut tickets = [u64::MAX; DRAWS];
+    tickets[..draws].fill_with(|| cx.rng.u64(..weights));
+    let mut upto = 0;
+    for endpoint in ready(cx) {
+        let from = upto;
+        upto += lots(endpoint.effective_weight(cx.now));
+        for (ticket, drawn) in tickets.iter().zip(&mut drawn) {
+            if (from..upto).contains(ticket) {
+                *drawn = Some(endpoint);
+            }
         }
-        let ticket = rng.u64(..self.weights);
-        let place = self.lots.partition_point(|(upto, _)| *upto <= ticket);
-        self.lots.get(place).map(|(_, endpoint)| *endpoint)
     }
+    drawn
 }
 
 /// The lots of a weight: hundredths, so that one that grows (slow start) has some from the beginning.
@@ -86,16 +84,16 @@ fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {
 
 impl Strategy for Draws {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let urn = Urn::of(cx);
-        let drawn: Vec<&Endpoint> = (0..self.options.draws).filter_map(|_| urn.draw(cx.rng)).collect();
-        let least = drawn.iter().min_by(|one, other| load(one, cx).total_cmp(&load(other, cx)));
+        let drawn = draw(usize::from(self.options.draws), cx);
+        let drawn = || drawn.iter().flatten();
+        let least = drawn().min_by(|one, other| load(one, cx).total_cmp(&load(other, cx)));
         let Some(least) = least else { return Pick::Wait };
-        let told = |endpoint: &&Endpoint| format!("{}: load {:.2}", endpoint.spec.name, load(endpoint, cx));
-        let summary = cx.explain.is_some().then(|| drawn.iter().map(told).collect::<Vec<_>>().join("; "));
-        if let (Some(explain), Some(summary)) = (cx.explain.as_deref_mut(), summary) {
-            explain.summary = format!("drawn: {summary}");
-        }
-        Pick::Endpoint(least.id)
+        let pick = Pick::Endpoint(least.id);
+        cx.tell(&pick, |cx| {
+            let told = drawn().map(|endpoint| format!("{}: load {:.2}", endpoint.spec.name, load(endpoint, cx)));
+            format!("drawn: {}", told.collect::<Vec<_>>().join("; "))
+        });
+        pick
     }
 
     fn options(&self) -> serde_json::Value {

@@ -91,11 +91,12 @@ impl Strategy for Rotation {
             }
         }
         let Some((_, endpoint)) = best else { return Pick::Wait };
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            let (own, all) = (endpoint.effective_weight(now), weights as f64 / PARTS as f64);
-            explain.summary = format!("{}: its turn, weight {own} of {all}", endpoint.spec.name);
-        }
-        Pick::Endpoint(endpoint.id)
+        let pick = Pick::Endpoint(endpoint.id);
+        cx.tell(&pick, |cx| {
+            let (own, all) = (endpoint.effective_weight(cx.now), weights as f64 / PARTS as f64);
+            format!("{}: its turn, weight {own} of {all}", endpoint.spec.name)
+        });
+        pick
     }
 
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {

@@ -128,15 +128,27 @@ impl Backlog {
     }
 
     /// The candidates that count. Requests promised to an endpoint are taken to be as long as this one.
-    fn offers<'a>(&self, request: &RequestFacts, cx: &Context<'a>) -> Vec<Offer<'a>> {
+    fn offers<'c, 'a: 'c>(
+        &'c self,
+        request: &RequestFacts,
+        cx: &'c Context<'a>,
+    ) -> impl Iterator<Item = Offer<'a>> + 'c {
         let timed = |endpoint: &Endpoint| self.host(endpoint.id).time_per_token.is_some();
         let any_timed = open(cx).any(timed);
         let own = characters(request);
-        let offers = open(cx).map(|endpoint| {
+        let offers = open(cx).map(move |endpoint| {
             let queued = queued(endpoint) + own * cx.reserved_count(endpoint.id) as f64;
             Offer { endpoint, score: self.score(endpoint.id, queued, own), queued }
         });
-        offers.filter(|offer| !any_timed || timed(offer.endpoint) || offer.queued == 0.0).collect()
+        offers.filter(move |offer| !any_timed || timed(offer.endpoint) || offer.queued == 0.0)
+    }
+
+    fn words(&self, request: &RequestFacts, cx: &Context<'_>) -> String {
+        let told = self.offers(request, cx).map(|offer| {
+            let (spec, queued) = (&offer.endpoint.spec, offer.queued * self.factor);
+            format!("{}: {queued:.0} tokens queued, {:.0} ms", spec.name, offer.score)
+        });
+        told.collect::<Vec<_>>().join("; ")
     }
 
     fn learn(&mut self, endpoint: EndpointId, request: &RequestFacts, usage: &Usage, started: Started, now: Time) {
@@ -166,22 +178,16 @@ impl Strategy for Backlog {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let offers = self.offers(request, cx);
-        let order = |one: &&Offer<'_>, other: &&Offer<'_>| {
+        let order = |one: &Offer<'_>, other: &Offer<'_>| {
             one.score.total_cmp(&other.score).then(one.queued.total_cmp(&other.queued))
         };
-        let Some(best) = offers.iter().min_by(order) else { return Pick::Wait };
-        if let Some(explain) = cx.explain.as_deref_mut() {
-            let told = offers.iter().map(|offer| {
-                let (spec, queued) = (&offer.endpoint.spec, offer.queued * self.factor);
-                format!("{}: {queued:.0} tokens queued, {:.0} ms", spec.name, offer.score)
-            });
-            explain.summary = told.collect::<Vec<_>>().join("; ");
-        }
-        match cx.is_free(best.endpoint) {
+        let Some(best) = self.offers(request, cx).min_by(order) else { return Pick::Wait };
+        let pick = match cx.is_free(best.endpoint) {
             true => Pick::Endpoint(best.endpoint.id),
             false => Pick::WaitFor(best.endpoint.id),
-        }
+        };
+        cx.tell(&pick, |cx| self.words(request, cx));
+        pick
     }
 
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {

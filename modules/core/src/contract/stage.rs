@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::company::Company;
 use crate::cost;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSpec, Endpoints, Health, Inventory, Job};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::RequestFacts;
+use crate::promises::Promises;
 use crate::strategy::{Context, Explanation, Module, Pick, Strategy};
 use crate::time::Time;
 
@@ -21,6 +23,8 @@ pub struct Stage {
     pub order: Vec<EndpointId>,
     /// Work promised to endpoints by earlier waiters: (endpoint, milliseconds).
     pub reserved: Vec<(EndpointId, f64)>,
+    /// Waiters behind the request, and like it.
+    pub behind: usize,
     strategy: Box<dyn Strategy>,
     rng: fastrand::Rng,
 }
@@ -46,6 +50,7 @@ impl Stage {
             endpoints: Endpoints::default(),
             order: Vec::new(),
             reserved: Vec::new(),
+            behind: 0,
             strategy,
             rng: fastrand::Rng::with_seed(seed),
         }
@@ -117,8 +122,10 @@ impl Stage {
             table: &self.endpoints,
             candidates,
             uncapped: request.uncapped,
-            reserved: &self.reserved,
+            behind: self.behind,
+            reserved: &self.reserved.iter().copied().collect(),
             explain,
+            compare: None,
         };
         self.strategy.pick(request, &mut cx)
     }
@@ -132,8 +139,10 @@ impl Stage {
             table: &self.endpoints,
             candidates: &candidates,
             uncapped: request.uncapped,
-            reserved: &self.reserved,
+            behind: self.behind,
+            reserved: &self.reserved.iter().copied().collect(),
             explain: None,
+            compare: None,
         };
         let pick = self.strategy.pick(request, &mut cx);
         if let Pick::Endpoint(id) = pick {
@@ -145,8 +154,9 @@ impl Stage {
     /// Starts a request on an endpoint, as the strategy's own pick.
     pub fn start_at(&mut self, id: EndpointId, request: &Arc<RequestFacts>) {
         if let Some(endpoint) = self.endpoints.get_mut(id) {
-            let job = hold(endpoint, request, self.now);
+            let job = hold(endpoint, request, self.now, self.strategy.cached_tokens(id, request));
             endpoint.jobs.push(job);
+            endpoint.last_pick = self.now;
         }
         self.tell(&Event::Started { endpoint: id, request, mine: true });
     }
@@ -173,15 +183,17 @@ impl Stage {
             table: &self.endpoints,
             candidates: &self.order,
             uncapped: false,
-            reserved: &[],
+            behind: 0,
+            reserved: Promises::NONE,
             explain: None,
+            compare: None,
         };
         self.strategy.observe(event, &mut cx);
     }
 }
 
 /// The job of a request that takes a slot now. A model that is known here but not resident begins to load.
-fn hold(endpoint: &mut Endpoint, request: &Arc<RequestFacts>, now: Time) -> Job {
+fn hold(endpoint: &mut Endpoint, request: &Arc<RequestFacts>, now: Time, cached: u32) -> Job {
     let work_ms = cost::work_ms(endpoint, request);
     let local = request.model.clone().map(|model| endpoint.local_name(&model).cloned().unwrap_or(model));
     let state = local.as_ref().and_then(|local| endpoint.models.get_mut(local));
@@ -192,5 +204,6 @@ fn hold(endpoint: &mut Endpoint, request: &Arc<RequestFacts>, now: Time) -> Job 
         }
         cold
     });
-    Job { request: request.clone(), local, started: now, first_token: None, work_ms, cold }
+    let (first_token, company, prompt_company) = (None, Company::default(), None);
+    Job { request: request.clone(), local, started: now, first_token, work_ms, cold, cached, company, prompt_company }
 }

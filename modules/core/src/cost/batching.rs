@@ -1,51 +1,131 @@
 //! Marginal cost on an engine with continuous batching (vLLM, SGLang): what this request adds to everybody's time.
 //!
-//! With `B` requests on the engine, `Pq` prompt tokens not yet prefilled, `new` tokens of the prompt, `o` expected
-//! output tokens, `c` and `a` the learned milliseconds per prompt and output token:
+//! With `B` requests on the engine, `Pq` prompt tokens not yet prefilled, `K` tokens of context, `new` tokens of the
+//! prompt that no cache holds, `o` expected output tokens, and the learned times `a`, `b`, `c`, `d` of an iteration
+//! ([`Iteration`]):
 //!
 //! ```text
-//! wait    = 3 Pq c + held
-//! prefill = 3 new c + new B c          its own first token, and the delay of the B others
-//! decode  = o a (1 + 0.02 B)           an iteration gets longer with each sequence and its context
+//! wait    = w Pq c + held
+//! prefill = w prompt c + prompt B c                  its own first token, and the delay of the B others
+//! cached  = - (w + B) matched c                      the part of it that the prefix cache saves
+//! decode  = o (a + 2 b B + d (K + prompt B))         its answer, slowed by the others, and what it adds to theirs
+//! evict   = 10 c (blocks - matched)                  the room that a further copy takes in a prefix cache
 //! ```
 //!
-//! The factor 3 weighs the first token against the rest: with 1, long prompts are driven apart and the tail suffers near
-//! saturation. 0.02 is what one more sequence with a context of about a thousand tokens adds to an iteration, twice (its
-//! own answer and the others'), in published fits of 8B to 70B engines. `held`: while the engine is full, the time until
-//! the requests before this one have left. Missing: no sample = own counts only; others' prompts count as prefilled.
+//! That is the derivative of the sum of all times, but for `w` ([`FIRST_TOKEN`]), which weighs the first token against the
+//! rest: with 1, long prompts are driven apart and the tail suffers near saturation; 5 to 10 are safe. `held`: while the
+//! engine is full, the time until the requests before this one have left. The other rule ([`Rule::Product`]) is the prompt
+//! tokens to be prefilled times the requests: `(Pq + new) (B + 1) c`. `evict`: what is computed here drives as much out of the
+//! cache, and some of that ([`ROOM`]) is computed again later; `blocks` are the prompt's tokens that a cache can keep.
+//!
+//! Missing: no sample = own counts only; others' prompts count as prefilled; before anything is learned `a` to `d` are
+//! priors; nothing known of a cache = nothing matched.
 
 use crate::endpoint::{Endpoint, Job};
 use crate::facts::RequestFacts;
+use crate::learn::batching::{GROWN, Iteration};
+use crate::prefix::BLOCK_TOKENS;
 use crate::time::Time;
 
-use super::{Price, Reserved, output_tokens, work, work_ms};
+use super::{Known, Price, Reserved, output_tokens, work_ms};
 
 /// Weight of the time to the first token.
-const FIRST_TOKEN: f64 = 3.0;
-/// What one more sequence adds to everybody's decoding, as a share of it.
-const GROWTH: f64 = 0.02;
+pub const FIRST_TOKEN: f64 = 5.0;
+/// Weight of a token that is put into a prefix cache: the part of what leaves for it that is wanted again (a third) times
+/// what computing a token weighs in a batch of some 25.
+const ROOM: f64 = 10.0;
 
-/// Wait, prefill and decode.
-pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, reserved: Reserved) -> Price {
-    let rates = endpoint.rates(request.model.as_deref());
-    let batch = f64::from(endpoint.in_flight()) + endpoint.others(now) + reserved.count as f64;
-    let queued_prompts: f64 = endpoint.jobs.iter().map(|job| queued_prompt_ms(endpoint, job, now)).sum();
-    let prefill = f64::from(request.prompt_tokens) * rates.prefill_ms_per_token;
-    let decode = output_tokens(&rates, request) * rates.decode_ms_per_token;
+/// How the parts are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// The sum above.
+    #[default]
+    Marginal,
+    /// Prompt tokens to be prefilled times requests.
+    Product,
+}
+
+/// How a batching engine is priced, and what the asking strategy knows beyond the core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batch {
+    /// The rule.
+    pub rule: Rule,
+    /// Weight of the time to the first token, at least 0.
+    pub first_token: f64,
+    /// Tokens of this prompt that the engine's prefix cache holds.
+    pub matched: f64,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch { rule: Rule::Marginal, first_token: FIRST_TOKEN, matched: 0.0 }
+    }
+}
+
+/// What lies on an engine, in tokens.
+struct Load {
+    /// Prompts not yet prefilled, less what is cached of them.
+    queued: f64,
+    /// Context, prompts that are still to be prefilled included.
+    context: f64,
+}
+
+/// Wait, prefill, cached, decode and evict.
+pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Price {
+    let (endpoint, request, now) = (known.endpoint, known.request, known.now);
+    let (iteration, rates) = known.state.map(|state| (state.iteration, state.rates)).unwrap_or_default();
+    let c = iteration.per_prefill_ms();
+    let others = endpoint.others(now);
+    let requests = f64::from(endpoint.in_flight()) + others + reserved.count as f64;
+    let load = load(endpoint, &iteration, rates.output_tokens, others, now);
+    let prompt = f64::from(request.prompt_tokens);
+    let matched = batch.matched.min(prompt);
+    let answer = output_tokens(&rates, request);
+    let kept = request.prompt_blocks.len() as f64 * f64::from(BLOCK_TOKENS);
+    let evict = ROOM * c * (kept.min(prompt) - matched).max(0.0);
+    let held = held_ms(endpoint, request, requests, now, reserved);
+    let (factor, wait, decode) = match batch.rule {
+        Rule::Product => (requests + 1.0, load.queued * (requests + 1.0), 0.0),
+        Rule::Marginal => {
+            let slower = 2.0 * iteration.per_sequence_ms() * requests
+                + iteration.per_context_ms() * (load.context + prompt * requests);
+            (batch.first_token + requests, batch.first_token * load.queued, answer * (iteration.base_ms() + slower))
+        }
+    };
     Price {
-        wait: FIRST_TOKEN * queued_prompts + held_ms(endpoint, request, batch, now, reserved),
-        prefill: (FIRST_TOKEN + batch) * prefill,
-        decode: decode * (1.0 + GROWTH * batch),
+        wait: wait * c + held,
+        prefill: factor * prompt * c,
+        cached: -factor * matched * c,
+        decode,
+        evict,
         ..Price::default()
     }
 }
 
-/// The prompt of a job that has not been prefilled yet, in milliseconds. An answer in one piece shows no first token: its
-/// prompt counts for twice its own time.
-fn queued_prompt_ms(endpoint: &Endpoint, job: &Job, now: Time) -> f64 {
-    let prompt = work(endpoint, &job.request).prefill_ms;
-    let done = job.first_token.is_some() || (!job.request.stream && now.millis_since(job.started) > 2.0 * prompt);
-    if done { 0.0 } else { prompt }
+/// What our own jobs and those of others hold. Others' contexts are as long as ours, and prefilled.
+fn load(endpoint: &Endpoint, iteration: &Iteration, output: f64, others: f64, now: Time) -> Load {
+    let mut load = Load { queued: 0.0, context: 0.0 };
+    for job in &endpoint.jobs {
+        let prompt = f64::from(job.request.prompt_tokens);
+        load.context += prompt;
+        let fresh = job.fresh_tokens();
+        if is_queued(job, fresh * iteration.per_prefill_ms(), now) {
+            load.queued += fresh;
+        } else {
+            load.context += output * GROWN;
+        }
+    }
+    let jobs = endpoint.jobs.len();
+    if jobs > 0 {
+        load.context *= 1.0 + others / jobs as f64;
+    }
+    load
+}
+
+/// True if its prompt has not been prefilled yet. An answer in one piece shows no first token: its prompt counts for twice
+/// its own time.
+fn is_queued(job: &Job, prefill_ms: f64, now: Time) -> bool {
+    job.first_token.is_none() && (job.request.stream || now.millis_since(job.started) <= 2.0 * prefill_ms)
 }
 
 /// Until a full engine lets one more in: of a batch of equal jobs one leaves every `work / batch`.
@@ -69,3 +149,6 @@ fn held_ms(endpoint: &Endpoint, request: &RequestFacts, batch: f64, now: Time, r
     };
     mean * (1.0 + GROWTH * batch) * ahead / batch.max(1.0)
 }
+
+/// What one more sequence of about a thousand tokens adds to a job's time, as a share of it.
+const GROWTH: f64 = 0.02;

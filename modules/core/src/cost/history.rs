@@ -69,7 +69,10 @@ impl History {
 
     /// Requests per second for a runner.
     pub fn rate(&self, model: &str, runner_key: u64, now: Time) -> f64 {
-        let runner = runner(model, runner_key);
+        self.rate_of(runner(model, runner_key), now)
+    }
+
+    pub(super) fn rate_of(&self, runner: u64, now: Time) -> f64 {
         let demand = self.young.get(&runner).or_else(|| self.old.get(&runner));
         demand.map_or(0.0, |demand| demand.faded(now) / FADE_S)
     }
@@ -103,6 +106,6 @@ impl History {
 }
 
 /// One number for a model with its runner options.
-fn runner(model: &str, runner_key: u64) -> u64 {
+pub(super) fn runner(model: &str, runner_key: u64) -> u64 {
     xxh3_64_with_seed(model.as_bytes(), runner_key)
 }

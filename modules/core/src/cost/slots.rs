@@ -1,77 +1,149 @@
 //! Expected completion time on an engine with slots (Ollama, llama.cpp, LM Studio).
 //!
 //! A runner is one model of the engine: `q` jobs of ours (plus what others put there), `P` slots, FIFO behind them.
-//! `k` jobs of one runner progress at `g(k) = k / (1 + beta (k - 1))` of one job's speed; `A` runners that work at once
-//! share the GPU evenly.
+//! `k` jobs of one runner progress at `g(k) = k / (1 + beta (k - 1))` of one job's speed, `beta` the learned crowding; `A`
+//! runners that work at once share the GPU evenly. All times are stretched by the endpoint's pace: how it does just now
+//! ([`super::pace`]).
 //!
 //! ```text
 //! wait    = q < P ? 0 : remaining(runner) * A / g(P) * (q - P + 1) / q
 //! service = work * (1 + beta * (min(q + 1, P) - 1)) * A
 //! ```
 //!
-//! If our own cap holds the request back (not one that knows no caps), the wait is at least that until a slot of the cap frees, over all runners and
-//! the loads that go on (for a request that must load itself those are in its `load` term).
+//! If our own cap holds the request back (not one that knows no caps), the wait is at least that until a slot of the cap
+//! frees, over all runners and the loads that go on (for a request that must load itself those are in its `load` term).
 //! `remaining` of a job is its estimated work less what it got since it began, at least a quarter of either: the estimate
-//! is a mean, a job that outlives it is long, and one that hangs must not look as if it ended soon. Missing: slots unknown = 1; others' jobs count as half done.
+//! is a mean, a job that outlives it is long, and one that hangs must not look as if it ended soon. Missing: slots neither
+//! declared nor reported = as many as were seen to answer at once, at least 1 (they only price, they hold nobody back);
+//! others' jobs count as half done.
 
-use crate::endpoint::{Endpoint, Job};
-use crate::facts::RequestFacts;
+use crate::endpoint::{Endpoint, Job, ModelState, Rates};
+use crate::learn::line::CROWDING;
 use crate::time::Time;
 
-use super::cold::{is_warm, loads_begun_ms};
-use super::{Price, Reserved, local, work};
+use super::cold::loads_begun_ms;
+use super::{Known, Price, Reserved, pace, work_at};
 
-/// `beta`: what each further job of a batch adds to the time of all.
-const CROWDING: f64 = 0.25;
 /// The least share of a job's work, estimated or done, that is taken to remain.
 const LEAST_REMAINING: f64 = 0.25;
 /// The share of others' jobs that is taken to remain.
 const OTHERS_REMAINING: f64 = 0.5;
 
 /// One model's jobs on an engine.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Runner<'a> {
     /// The engine's name of the model.
     pub(super) local: Option<&'a str>,
+    /// What is known of the model.
+    pub(super) state: Option<&'a ModelState>,
     /// Our jobs.
     jobs: u32,
     /// What remains of their work, milliseconds at batch 1.
     remaining_ms: f64,
+    /// What each further job adds to the time of all.
+    crowding: f64,
+}
+
+/// Runners for which nothing is allocated.
+const FEW: usize = 6;
+
+/// Our jobs by model, in order of their first job, and the endpoint's pace.
+pub(super) struct Runners<'a> {
+    few: [Runner<'a>; FEW],
+    /// How many of the few are there.
+    count: usize,
+    more: Vec<Runner<'a>>,
+    pace: f64,
+}
+
+impl<'a> Runners<'a> {
+    /// The runners without what remains of their work.
+    fn of(endpoint: &'a Endpoint) -> Runners<'a> {
+        let mut runners = Runners { few: [Runner::default(); FEW], count: 0, more: Vec::new(), pace: 1.0 };
+        for job in &endpoint.jobs {
+            let local = job.local.as_deref();
+            if let Some(runner) = runners.iter_mut().find(|runner| runner.local == local) {
+                runner.jobs += 1;
+                continue;
+            }
+            let state = local.and_then(|local| endpoint.models.get(local));
+            let crowding = state.map_or(CROWDING, |state| state.rates.crowding);
+            runners.push(Runner { local, state, jobs: 1, remaining_ms: 0.0, crowding });
+        }
+        runners
+    }
+
+    fn push(&mut self, runner: Runner<'a>) {
+        match self.few.get_mut(self.count) {
+            Some(place) => (*place, self.count) = (runner, self.count + 1),
+            None => self.more.push(runner),
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Runner<'a>> {
+        self.few[..self.count].iter().chain(&self.more)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Runner<'a>> {
+        self.few[..self.count].iter_mut().chain(&mut self.more)
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.count + self.more.len()
+    }
 }
 
 impl Runner<'_> {
+    /// Learned speeds, else the priors.
+    pub(super) fn rates(&self) -> Rates {
+        self.state.map(|state| state.rates).unwrap_or_default()
+    }
+
+    /// How much longer than alone its jobs take, with `models` runners at work and `slots` each.
+    pub(super) fn slowdown(&self, slots: f64, models: f64) -> f64 {
+        (1.0 + self.crowding * (f64::from(self.jobs).min(slots) - 1.0)) * models
+    }
+
     /// Until all its jobs are done, in milliseconds, with `models` runners at work and `slots` each.
     pub(super) fn drain_ms(&self, models: usize, slots: f64) -> f64 {
-        self.remaining_ms * models as f64 / speed_up(f64::from(self.jobs).min(slots))
+        self.remaining_ms * models as f64 / speed_up(f64::from(self.jobs).min(slots), self.crowding)
     }
 }
 
 /// Wait, prefill and decode.
-pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, reserved: Reserved) -> Price {
-    let own = work(endpoint, request);
+pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
+    let (endpoint, request, now) = (known.endpoint, known.request, known.now);
+    let rates = known.rates();
+    let (own, crowding) = (work_at(&rates, request), rates.crowding);
     let slots = slots(endpoint);
-    let runners = runners(endpoint, now);
-    let model = local(endpoint, request);
-    let mine = runners.iter().find(|runner| runner.local == model);
+    let runners = known.runners();
+    let pace = runners.pace;
+    let mine = runners.iter().find(|runner| runner.local == known.local);
     let models = (runners.len() + usize::from(mine.is_none())) as f64;
 
     let others = endpoint.others(now);
     let promised = reserved.count as f64;
     let queued = mine.map_or(0.0, |runner| f64::from(runner.jobs)) + others + promised;
-    let remaining =
-        mine.map_or(0.0, |runner| runner.remaining_ms) + others * own.total_ms() * OTHERS_REMAINING + reserved.ms;
+    let beyond = others * own.total_ms() * OTHERS_REMAINING + reserved.ms;
+    let remaining = mine.map_or(0.0, |runner| runner.remaining_ms) + beyond * pace;
     let in_engine = match queued < slots {
         true => 0.0,
-        false => remaining * models / speed_up(slots) * (queued - slots + 1.0) / queued,
+        false => remaining * models / speed_up(slots, crowding) * (queued - slots + 1.0) / queued,
     };
-    let loads = if is_warm(endpoint, request) { loads_begun_ms(endpoint, now) } else { 0.0 };
+    let loads = || if known.is_warm() { loads_begun_ms(endpoint, now) } else { 0.0 };
     let at_cap = match request.uncapped {
         true => 0.0,
-        false => cap_wait(endpoint, &runners, slots, reserved, loads, now),
+        false => {
+            let promised = Reserved { ms: reserved.ms * pace, ..reserved };
+            cap_wait(endpoint, runners, promised, |busy| speed_up(busy.min(slots), crowding), loads, now)
+        }
     };
 
     let cap = endpoint.cap(now).filter(|_| !request.uncapped);
     let side_by_side = cap.map_or(models, |cap| models.min(f64::from(cap.max(1))));
-    let slowdown = (1.0 + CROWDING * ((queued + 1.0).min(slots) - 1.0)) * side_by_side;
+    let slowdown = (1.0 + crowding * ((queued + 1.0).min(slots) - 1.0)) * side_by_side * pace;
     Price {
         wait: in_engine.max(at_cap),
         prefill: own.prefill_ms * slowdown,
@@ -81,62 +153,64 @@ pub(super) fn price(endpoint: &Endpoint, request: &RequestFacts, now: Time, rese
 }
 
 /// Until our own cap lets one more request in, counting those promised a place before and the loads that hold up jobs:
-/// milliseconds.
-fn cap_wait(endpoint: &Endpoint, runners: &[Runner<'_>], slots: f64, reserved: Reserved, loads: f64, now: Time) -> f64 {
+/// milliseconds. `speed`: that of so many jobs of one runner.
+fn cap_wait(
+    endpoint: &Endpoint,
+    runners: &Runners<'_>,
+    reserved: Reserved,
+    speed: impl Fn(f64) -> f64,
+    loads: impl Fn() -> f64,
+    now: Time,
+) -> f64 {
     let ahead = f64::from(endpoint.in_flight()) + reserved.count as f64;
     let Some(cap) = endpoint.cap(now).map(f64::from).filter(|cap| ahead >= *cap && ahead > 0.0) else { return 0.0 };
     let remaining = runners.iter().map(|runner| runner.remaining_ms).sum::<f64>() + reserved.ms;
-    let busy = (ahead.min(cap.max(1.0)) / runners.len().max(1) as f64).clamp(1.0, slots);
-    (remaining / speed_up(busy) + loads) * (ahead - cap + 1.0) / ahead
+    let busy = ahead.min(cap.max(1.0)) / runners.len().max(1) as f64;
+    (remaining / speed(busy) + loads()) * (ahead - cap + 1.0) / ahead
 }
 
-/// How many jobs one runner works on at once.
-pub(super) fn slots(endpoint: &Endpoint) -> f64 {
+/// How many jobs one runner works on at once: declared, else reported, else the most that were seen to answer at once.
+pub(crate) fn slots(endpoint: &Endpoint) -> f64 {
     let reported = || endpoint.sample.as_ref().and_then(|sample| sample.slots);
-    f64::from(endpoint.spec.slots.or_else(reported).unwrap_or(1).max(1))
+    f64::from(endpoint.spec.slots.or_else(reported).unwrap_or(endpoint.seen_slots).max(1))
 }
 
 /// `g(k)`: total speed of `k` jobs of one runner; 1 for one.
-fn speed_up(jobs: f64) -> f64 {
+fn speed_up(jobs: f64, crowding: f64) -> f64 {
     let jobs = jobs.max(1.0);
-    jobs / (1.0 + CROWDING * (jobs - 1.0))
+    jobs / (1.0 + crowding * (jobs - 1.0))
 }
 
-/// Our jobs by model, in order of their first job.
-pub(super) fn runners(endpoint: &Endpoint, now: Time) -> Vec<Runner<'_>> {
-    let mut runners: Vec<Runner<'_>> = Vec::new();
-    for job in &endpoint.jobs {
-        let local = job.local.as_deref();
-        match runners.iter_mut().find(|runner| runner.local == local) {
-            Some(runner) => runner.jobs += 1,
-            None => runners.push(Runner { local, jobs: 1, remaining_ms: 0.0 }),
-        }
-    }
+/// Our jobs by model with what remains of their work.
+pub(super) fn runners(endpoint: &Endpoint, now: Time) -> Runners<'_> {
+    let mut runners = Runners::of(endpoint);
+    let pace = pace::of(endpoint, &runners, now);
+    runners.pace = pace;
     let (slots, models) = (slots(endpoint), runners.len() as f64);
-    for runner in &mut runners {
-        let slowdown = (1.0 + CROWDING * (f64::from(runner.jobs).min(slots) - 1.0)) * models;
+    for runner in runners.iter_mut() {
+        let (slowdown, rates) = (runner.slowdown(slots, models), runner.rates());
         let jobs = endpoint.jobs.iter().filter(|job| job.local.as_deref() == runner.local);
-        runner.remaining_ms = jobs
-            .enumerate()
-            .map(|(place, job)| match (place as f64) < slots {
-                true => remaining(endpoint, job, slowdown, now),
-                false => job.work_ms,
-            })
-            .sum();
+        let left = |(place, job): (usize, &Job)| match (place as f64) < slots {
+            true => remaining(endpoint, job, &rates, slowdown, pace, now),
+            false => job.work_ms,
+        };
+        runner.remaining_ms = pace * jobs.enumerate().map(left).sum::<f64>();
     }
     runners
 }
 
-/// What remains of a job that has a slot. The first token of a stream tells exactly where the prompt ended; until then
-/// (and for answers in one piece) the time since the start is taken, less the load that it paid for.
-fn remaining(endpoint: &Endpoint, job: &Job, slowdown: f64, now: Time) -> f64 {
-    let decode = work(endpoint, &job.request).decode_ms.min(job.work_ms);
-    if let Some(first) = job.first_token {
-        return rest(decode, now.millis_since(first) / slowdown);
-    }
+/// What remains of a job that has a slot, at the learned speed. The first token of a stream tells exactly where the prompt
+/// ended; until then (and for answers in one piece) the time since the start is taken, less the load that it paid for.
+fn remaining(endpoint: &Endpoint, job: &Job, rates: &Rates, slowdown: f64, pace: f64, now: Time) -> f64 {
     let load = job.local.as_deref().filter(|_| job.cold).map_or(0.0, |local| super::load_ms(endpoint, local));
-    let rest = rest(job.work_ms, (now.millis_since(job.started) - load).max(0.0) / slowdown);
-    if job.request.stream { rest.max(decode) } else { rest }
+    let done = job.done_ms(slowdown, load, now) / pace;
+    let own = work_at(rates, &job.request);
+    match (job.first_token, job.request.stream) {
+        _ if job.request.metadata_only => 0.0,
+        (Some(_), _) => rest(own.decode_ms, done),
+        (None, true) => rest(own.prefill_ms, done) + own.decode_ms,
+        (None, false) => rest(own.total_ms(), done),
+    }
 }
 
 /// What is left of the estimated work after `done`.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::endpoint::{EndpointId, EndpointSpec, Endpoints, Inventory, Job, ModelInfo, ModelState, Sample};
+use crate::company::Company;
+use crate::endpoint::{EndpointSpec, Endpoints, Inventory, Job, ModelInfo, ModelState, Sample};
 use crate::event::Event;
-use crate::strategy::{Explanation, Pick};
+use crate::learn::batching::Iteration;
 
 const NOW: Time = Time(100_000_000);
 
@@ -33,7 +34,18 @@ fn hold(engine: &mut Endpoint, model: &str, first_token: Option<Time>) {
     let facts = request(model, 100);
     let work_ms = work_ms(engine, &facts);
     let local = Some(Arc::from(model));
-    engine.jobs.push(Job { request: Arc::new(facts), local, started: NOW, first_token, work_ms, cold: false });
+    let (request, company, prompt_company) = (Arc::new(facts), Company::default(), None);
+    engine.jobs.push(Job {
+        request,
+        local,
+        started: NOW,
+        first_token,
+        work_ms,
+        cold: false,
+        cached: 0,
+        company,
+        prompt_company,
+    });
 }
 
 fn price(engine: &Endpoint, model: &str) -> Price {
@@ -84,7 +96,8 @@ fn a_queue_waits_for_all_before_it() {
     engine.jobs[0].first_token = Some(Time(NOW.0 - 900_000));
     near(price(&engine, "m").wait, 250.0 + 2.0 * 1100.0);
     engine.jobs[0].first_token = Some(Time(NOW.0 - 40_000_000));
-    near(price(&engine, "m").wait, 10_000.0 + 2.0 * 1100.0);
+    // forty times its work: ten times slower than learned, and as much to come again
+    near(price(&engine, "m").wait, 10.0 * (1000.0 + 2.0 * 1100.0));
 }
 
 #[test]
@@ -129,20 +142,44 @@ fn others_work_counts_half_done_and_fades() {
 }
 
 fn batching_engine() -> Endpoint {
-    Endpoint { class: EngineClass::Batching, sample: None, ..slot_engine(1) }
+    let mut engine = Endpoint { class: EngineClass::Batching, sample: None, ..slot_engine(1) };
+    engine.models.values_mut().for_each(|state| state.iteration = Iteration::of(10.0, 0.5, 1.0, 0.001));
+    engine
 }
 
 #[test]
 fn a_batch_delays_and_is_delayed() {
     let mut engine = batching_engine();
     let alone = price(&engine, "m");
-    assert_eq!((alone.wait, alone.prefill, alone.decode), (0.0, 300.0, 1000.0));
+    assert_eq!((alone.wait, alone.prefill, alone.decode), (0.0, 500.0, 1000.0));
     hold(&mut engine, "m", Some(NOW));
     hold(&mut engine, "m", None);
     let crowded = price(&engine, "m");
-    near(crowded.wait, 3.0 * 100.0);
-    near(crowded.prefill, (3.0 + 2.0) * 100.0);
-    near(crowded.decode, 1000.0 * 1.04);
+    near(crowded.wait, 5.0 * 100.0);
+    near(crowded.prefill, (5.0 + 2.0) * 100.0);
+    // 60 tokens of an answer are behind the one that decodes
+    near(crowded.decode, 100.0 * (10.0 + 2.0 * 0.5 * 2.0 + 0.001 * (260.0 + 100.0 * 2.0)));
+}
+
+#[test]
+fn what_a_cache_holds_is_not_computed() {
+    let mut engine = batching_engine();
+    hold(&mut engine, "m", None);
+    let price =
+        |engine: &Endpoint, batch: &Batch| completion_with(engine, &request("m", 100), NOW, Reserved::default(), batch);
+    engine.jobs[0].cached = 30;
+    let batch = Batch { matched: 80.0, ..Batch::default() };
+    let known = price(&engine, &batch);
+    near(known.wait, 5.0 * 70.0);
+    near(known.prefill, 6.0 * 100.0);
+    near(known.cached, -6.0 * 80.0);
+    near(known.decode, 100.0 * (10.0 + 1.0 + 0.001 * 200.0));
+    let all = price(&engine, &Batch { matched: 9999.0, ..batch });
+    near(all.prefill + all.cached, 0.0);
+    let product = price(&engine, &Batch { rule: Rule::Product, ..batch });
+    near(product.total(), (70.0 + 20.0) * 2.0);
+    let slots = price(&slot_engine(2), &batch);
+    near(slots.prefill + slots.cached, 20.0);
 }
 
 #[test]
@@ -257,27 +294,4 @@ fn unknown_memory_is_what_was_seen() {
     }
     assert_eq!(history.most_bytes(endpoint), 16_200_000_000);
     assert_eq!(evict_and_wait(slot_engine(1), &history), (0.0, 0.0));
-}
-
-#[test]
-fn choice_and_words() {
-    let (one, mut two) = (slot_engine(1), slot_engine(1));
-    two.id = EndpointId(2);
-    two.spec.name = "two".into();
-    let cheap = Price { prefill: 400.0, ..Price::default() };
-    let dear = Price { wait: 10.0, prefill: 410.0, load: 400.0, ..Price::default() };
-    let offers = |one_free, two_free| {
-        [Offer { endpoint: &one, price: cheap, free: one_free }, Offer { endpoint: &two, price: dear, free: two_free }]
-    };
-    let facts = request("m", 1);
-    assert_eq!(choose(&offers(true, true), 1.0, &facts), Pick::Endpoint(one.id));
-    assert_eq!(choose(&offers(false, true), 1.0, &facts), Pick::WaitFor(one.id));
-    assert_eq!(choose(&offers(false, true), 0.4, &facts), Pick::Endpoint(two.id));
-    assert_eq!(choose(&offers(false, false), 0.4, &facts), Pick::WaitFor(one.id));
-    assert_eq!(choose(&[], 1.0, &facts), Pick::Wait);
-    let mut told = Explanation::default();
-    tell(&mut told, &offers(true, true), 1.0);
-    let words =
-        "e: 0 wait + 400 prefill + 0 decode = 400 ms; two: 10 wait + 410 prefill + 0 decode + 400 load = 820 ms";
-    assert_eq!(told.summary, words);
 }

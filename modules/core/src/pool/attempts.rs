@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use super::{Choice, Pool};
+use crate::cost;
 use crate::endpoint::Endpoints;
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::RequestFacts;
+use crate::guarded::Guarded;
 use crate::ledger::{Attempt, Ledger};
+use crate::promises::Promises;
+use crate::shadow::Shadow;
 use crate::spec::{Grant, StrategyId, Ticket};
 use crate::strategy::Context;
 use crate::time::Time;
@@ -25,7 +29,10 @@ impl Pool {
     ) -> Option<Grant> {
         let Choice { endpoint, module, pinned, explanation } = choice;
         let picked_by = (!pinned).then_some(strategy);
-        let started = ledger.start(now, self.id, picked_by, endpoint, facts)?;
+        let first_byte_within = ledger.table.get(endpoint).and_then(|row| cost::first_byte_within(row, facts, now));
+        let beliefs = self.strategies.iter().map(|running| running.cached_tokens(endpoint, facts));
+        let cached = beliefs.max().unwrap_or(0).min(facts.prompt_tokens);
+        let started = ledger.start(now, self.id, picked_by, endpoint, facts, cached)?;
         if let Some(pin) = facts.pin {
             self.memory.granted(pin, endpoint, now);
         }
@@ -33,8 +40,8 @@ impl Pool {
         self.most_live = self.most_live.max(self.live);
         self.picks += 1;
         self.live_retries += usize::from(facts.attempt > 0);
-        self.tell(&ledger.table, now, Some(started.ticket), |running| {
-            Some(Event::Started { endpoint, request: facts, mine: Some(running) == picked_by })
+        self.tell(&ledger.table, now, Some(started.ticket), |hearer| {
+            Some(Event::Started { endpoint, request: facts, mine: hearer.owns(picked_by, facts) })
         });
         Some(Grant {
             ticket: started.ticket,
@@ -43,6 +50,7 @@ impl Pool {
             local_model: started.local_model,
             model_is_listed: started.model_is_listed,
             cold: started.cold,
+            first_byte_within,
             waited: now - since,
             explanation,
         })
@@ -59,8 +67,8 @@ impl Pool {
             self.answered(attempt);
         }
         let (endpoint, request) = (attempt.endpoint, &attempt.facts);
-        self.tell(table, now, Some(attempt.ticket), |running| {
-            Some(Event::Ended { endpoint, request, outcome, usage, mine: Some(running) == attempt.picked_by })
+        self.tell(table, now, Some(attempt.ticket), |hearer| {
+            Some(Event::Ended { endpoint, request, outcome, usage, mine: hearer.owns(attempt.picked_by, request) })
         });
     }
 
@@ -69,8 +77,8 @@ impl Pool {
         self.live_retries -= usize::from(attempt.tries_again);
         self.answered(attempt);
         let (endpoint, request) = (attempt.endpoint, &attempt.facts);
-        self.tell(table, now, Some(attempt.ticket), |running| {
-            Some(Event::FirstToken { endpoint, request, mine: Some(running) == attempt.picked_by })
+        self.tell(table, now, Some(attempt.ticket), |hearer| {
+            Some(Event::FirstToken { endpoint, request, mine: hearer.owns(attempt.picked_by, request) })
         });
     }
 
@@ -81,24 +89,59 @@ impl Pool {
         }
     }
 
-    /// Tells every strategy of the pool what concerns it. Events of an attempt reach only strategies that were there
-    /// at its start.
+    /// Tells every strategy of the pool what concerns it, shadows too. Events of an attempt reach only strategies that were
+    /// there at its start.
     pub(crate) fn tell<'a>(
         &mut self,
         table: &Endpoints,
         now: Time,
         ticket: Option<Ticket>,
-        event: impl Fn(StrategyId) -> Option<Event<'a>>,
+        event: impl Fn(Hearer<'_>) -> Option<Event<'a>>,
     ) {
-        for running in &mut self.strategies {
+        let candidates = &self.endpoints;
+        let say = |hearer: Hearer<'_>, running: &mut Guarded, rng: &mut fastrand::Rng| {
             if ticket.is_some_and(|ticket| ticket < running.since) {
-                continue;
+                return;
             }
-            let (rng, candidates) = (&mut self.rng, &self.endpoints);
-            let mut cx = Context { now, rng, table, candidates, uncapped: false, reserved: &[], explain: None };
-            if let Some(event) = event(running.id) {
+            let reserved = Promises::NONE;
+            let mut cx = Context {
+                now,
+                rng,
+                table,
+                candidates,
+                uncapped: false,
+                behind: 0,
+                reserved,
+                explain: None,
+                compare: None,
+            };
+            if let Some(event) = event(hearer) {
                 running.observe(&event, &mut cx);
             }
+        };
+        for running in &mut self.strategies {
+            say(Hearer { id: running.id, shadow: None }, running, &mut self.rng);
+        }
+        for Shadow { beside, route, running, rng, .. } in self.shadows.iter_mut().filter(|shadow| shadow.is_on()) {
+            say(Hearer { id: running.id, shadow: Some((*beside, route)) }, running, rng);
+        }
+    }
+}
+
+/// Who hears of an event.
+#[derive(Clone, Copy)]
+pub(crate) struct Hearer<'a> {
+    pub(crate) id: StrategyId,
+    /// For a shadow, the strategy that it runs beside, and the route.
+    shadow: Option<(StrategyId, &'a Arc<str>)>,
+}
+
+impl Hearer<'_> {
+    /// True if the attempt that `picked_by` chose an endpoint for counts as its own.
+    fn owns(self, picked_by: Option<StrategyId>, facts: &RequestFacts) -> bool {
+        match self.shadow {
+            None => picked_by == Some(self.id),
+            Some((beside, route)) => picked_by == Some(beside) && *route == facts.route,
         }
     }
 }

@@ -1,0 +1,159 @@
+//! Where the prompt's beginning is cached, if that is worth the company there: marginal cost in milliseconds.
+//!
+//! The prices are the core's (`arriero_core::cost`): `wait + prefill - cached + decode + load`, on batching engines the
+//! marginal cost, on slot engines the expected completion time. `cached` is what the endpoint's prefix cache is believed to
+//! hold of this prompt, by an index of the prompts that were sent there; it is a term beside load, never a filter, so a
+//! block that all prompts share draws nobody. Slot engines have it only once they told of cached tokens.
+//!
+//! A free endpoint's price is multiplied by [`THETA`], and a request waits for a full one that is still cheaper; batching
+//! engines are full only while they report so. Loads are not discounted, and cost others [`EVICTION`] loads more where they
+//! drive something out, as in queue-aware. Prices within 1 % and 1 ms are a tie: it goes by the prompt's third block, so that
+//! proxies agree where a conversation lives; without blocks by request on batching engines, in turn on others. Missing: no prompt blocks = no `cached`; nothing told of a cache = [`UNKNOWN_TOKENS`].
+
+use arriero_core::cost::{Batch, Choice, Known, Price, Reserved, Rule, open};
+use arriero_core::{Context, EndpointId, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+mod caches;
+
+use caches::{Caches, KEPT};
+
+/// The module.
+pub struct PrefixAffinity;
+
+/// Factor on the price of an endpoint that is free now.
+pub const THETA: f64 = 0.5;
+/// Prices closer than this share are equal where ties take turns.
+const TIE: f64 = 0.1;
+/// What a load costs others, in loads, where it drives something out.
+const EVICTION: f64 = 2.0;
+/// Tokens that an engine's prefix cache is taken to hold before it told anything.
+pub const UNKNOWN_TOKENS: u64 = 4_000_000;
+/// The least index, in bytes.
+const LEAST_BYTES: u64 = 64 << 10;
+
+/// What is added up, and what is known of caches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Options {
+    /// How a batching engine is priced.
+    pub rule: RuleName,
+    /// Weight of the time to the first token against the rest, in `marginal-cost`.
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub weight: f64,
+    /// Tokens that each engine's prefix cache holds; `null` = learned from the cached tokens that engines tell.
+    pub cache_tokens: Option<u64>,
+    /// The most memory that the index of prompts may take, in bytes.
+    #[schemars(range(min = 65536))]
+    pub index_bytes: u64,
+}
+
+/// How a batching engine is priced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleName {
+    /// What the request adds to everybody's time.
+    #[default]
+    MarginalCost,
+    /// Prompt tokens to be prefilled times requests.
+    Lmetric,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let weight = arriero_core::cost::batching::FIRST_TOKEN;
+        Options { rule: RuleName::default(), weight, cache_tokens: None, index_bytes: 64 << 20 }
+    }
+}
+
+impl Module for PrefixAffinity {
+    const NAME: &'static str = "prefix-affinity";
+    const SUMMARY: &'static str = "where the prompt's beginning is cached, unless the company there costs more";
+    type Options = Options;
+
+    fn build(options: Options) -> Result<Box<dyn Strategy>, String> {
+        if !(0.0..=100.0).contains(&options.weight) {
+            return Err(format!("weight: found {}, allowed 0 to 100", options.weight));
+        }
+        if options.index_bytes < LEAST_BYTES {
+            return Err(format!("index-bytes: found {}, allowed {LEAST_BYTES} and more", options.index_bytes));
+        }
+        let most_bytes = usize::try_from(options.index_bytes).unwrap_or(usize::MAX);
+        let caches = Caches::new(most_bytes, options.cache_tokens);
+        Ok(Box::new(Cached { options, caches }))
+    }
+}
+
+struct Cached {
+    options: Options,
+    caches: Caches,
+}
+
+impl Strategy for Cached {
+    fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        (needs.full_endpoints, needs.prompt_blocks) = (true, true);
+        needs
+    }
+
+    fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
+        let rule = match self.options.rule {
+            RuleName::MarginalCost => Rule::Marginal,
+            RuleName::Lmetric => Rule::Product,
+        };
+        let matches = self.caches.find(&request.prompt_blocks);
+        let mut choice = Choice::new(1.0, request, cx);
+        choice = match tie_key(request, cx) {
+            Some(key) => choice.ties_by(key),
+            None => choice.ties_in_turn(TIE),
+        };
+        for endpoint in open(cx) {
+            let matched = self.caches.matched(endpoint, &matches);
+            let batch = Batch { rule, first_token: self.options.weight, matched };
+            let known = Known::of(endpoint, request, cx.now);
+            let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
+            let free = cx.is_free(endpoint);
+            if free {
+                price.spare = (THETA - 1.0) * price.total();
+            }
+            add_load(&mut price, &known);
+            choice.offer(endpoint, price, free);
+        }
+        choice.pick(cx)
+    }
+
+    fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
+        match event {
+            Event::Started { endpoint, request, .. } => self.caches.started(*endpoint, request, cx),
+            Event::Ended { endpoint, request, outcome, usage, .. } => {
+                self.caches.ended(*endpoint, request, *outcome, usage);
+            }
+            Event::Membership { joined, left } => self.caches.changed(joined, left, cx),
+            _ => {}
+        }
+    }
+
+    fn cached_tokens(&self, endpoint: EndpointId, request: &RequestFacts) -> u32 {
+        self.caches.believed(endpoint, request)
+    }
+
+    fn options(&self) -> serde_json::Value {
+        serde_json::json!(self.options)
+    }
+}
+
+/// What it costs if the model is not loaded there: its load, undiscounted, and what is driven out for it.
+fn add_load(price: &mut Price, known: &Known<'_>) {
+    price.load = known.load_wait_ms();
+    if price.load > 0.0 {
+        price.evict += EVICTION * known.displacing_load_ms();
+    }
+}
+
+/// What ties are hashed with; `None` = they take turns.
+fn tie_key(request: &RequestFacts, cx: &Context<'_>) -> Option<u64> {
+    let blocks = &request.prompt_blocks;
+    let all_batch = || cx.endpoints().all(|endpoint| endpoint.class == EngineClass::Batching);
+    blocks.get(KEPT).or(blocks.last()).copied().or_else(|| all_batch().then_some(request.id.0))
+}
