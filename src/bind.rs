@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arriero_core::{
-    AffinityLimits, Applied, EjectionLimits, EndpointId, HealthLimits, PoolSpec, QueueLimits, RetryLimits, StrategySpec,
+    AffinityLimits, Applied, EjectionLimits, EndpointId, HealthLimits, Needs, PoolSpec, QueueLimits, RetryLimits,
+    ShadowSpec, StrategySpec,
 };
 use http::{HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::xxh3_64;
@@ -45,13 +46,20 @@ pub fn bind(herd: &Arc<Herd>, plan: Plan, roots: AllRoots, old: Option<&Snapshot
 }
 
 /// The pools as the core knows them; for each route the place of its strategy in each of its pools.
-fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<Vec<usize>>) {
+pub(crate) fn pool_specs(plan: &Plan) -> (Vec<PoolSpec>, Vec<Vec<usize>>) {
     let pools = plan.pools.iter().enumerate();
     let mut specs: Vec<PoolSpec> = pools.map(|(place, pool)| pool_spec(pool, affinity_keys(plan, place))).collect();
     let mut place = |route: &RoutePlan, pool: usize| {
-        let strategies = &mut specs[pool].strategies;
+        let PoolSpec { strategies, shadows, .. } = &mut specs[pool];
+        let beside = strategies.len();
         strategies.push(StrategySpec { module: route.balance.module, strategy: (route.balance.build)() });
-        strategies.len() - 1
+        shadows.extend(route.shadow.as_ref().map(|shadow| ShadowSpec {
+            route: route.name.clone(),
+            beside,
+            module: shadow.module,
+            strategy: (shadow.build)(),
+        }));
+        beside
     };
     let places = plan.routes.iter().map(|route| route.pools.iter().map(|(pool, _)| place(route, *pool)).collect());
     let places = places.collect();
@@ -89,10 +97,16 @@ fn route_binding(
     });
     RouteBinding {
         targets: targets.collect(),
-        needs: (route.balance.build)().needs(),
+        needs: needs(route),
         series: OnceLock::new(),
         figures: counters.figures.route(&route.name),
     }
+}
+
+/// What must be known of a route's requests: for its strategy, and for the one that it is compared with.
+fn needs(route: &RoutePlan) -> Needs {
+    let own = (route.balance.build)().needs();
+    route.shadow.as_ref().map_or(own.clone(), |shadow| own.with(&(shadow.build)().needs()))
 }
 
 /// `keys`: how many affinity keys its routes want remembered.
@@ -124,6 +138,7 @@ fn pool_spec(pool: &PoolPlan, keys: Option<usize>) -> PoolSpec {
         retry: RetryLimits { budget: pool.retry.budget, at_least: pool.retry.at_least },
         affinity: AffinityLimits { keys: keys.unwrap_or(AffinityLimits::default().keys), ..AffinityLimits::default() },
         strategies: Vec::new(),
+        shadows: Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod dialect;
 pub mod edge;
 pub mod engine;
 pub mod history;
+pub mod learned;
 pub mod listeners;
 pub mod observe;
 pub mod proxy;

@@ -50,6 +50,7 @@ pub fn builtin() -> Vec<ModuleEntry> {
         module::<arriero_hash::Hash>(),
         module::<arriero_model_affinity::ModelAffinity>(),
         module::<arriero_queue_aware::QueueAware>(),
+        module::<arriero_prefix_affinity::PrefixAffinity>(),
         module::<arriero_token_backlog::TokenBacklog>(),
     ]
 }

@@ -20,6 +20,7 @@ use pingora::services::{Service, listening};
 
 use crate::admin::{AdminListener, SocketFile, Steering, Token, serve_on};
 use crate::config::{AdminPlan, ListenerPlan};
+use crate::learned;
 use crate::listeners::Listening;
 use crate::proxy::connection::serve_connection;
 use crate::proxy::{Gateway, Proxy};
@@ -93,6 +94,7 @@ impl Service for Main {
         };
         gateway.listeners.watch();
         tokio::spawn(gateway.herd.clone().tick());
+        tokio::spawn(learned::keep(gateway.clone()));
         reload::start_watches(&gateway);
         let reloader = Reloader { reread: setup.source, modules: setup.modules };
         let _ = gateway.reloader.set(reloader); // once per process
@@ -175,6 +177,7 @@ async fn drain(gateway: Arc<Gateway>, mut shutdown: ShutdownWatch) {
     log::info!("stopping: {} requests still run", gateway.live.count());
     let done = tokio::time::timeout(DRAIN_LIMIT, gateway.live.until_idle()).await;
     log::info!("stopped{}", if done.is_ok() { "" } else { ", with requests cut" });
+    learned::save(&gateway);
     gateway.log.load().flush();
 }
 

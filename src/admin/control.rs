@@ -12,8 +12,8 @@ pub use super::order::{
 };
 pub use super::report::{
     AffinityRow, AffinityTable, Changed, Cleared, EndpointReport, Excluded, Explained, Finding, GenerationReport,
-    Health, PoolReport, PricedEndpoint, PricedTerm, QueueReport, ReloadReport, RouteReport, SetHere, StatRow, State,
-    Status, TargetReport, Verdict,
+    Health, LearnedModel, PoolReport, PricedEndpoint, PricedTerm, QueueReport, ReloadReport, RouteReport, SetHere,
+    ShadowReport, StatRow, State, Status, TargetReport, Verdict,
 };
 
 /// Which generation a change was made for (`If-Match`); `None` = any.

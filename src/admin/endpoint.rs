@@ -146,6 +146,34 @@ pub struct EndpointReport {
     /// Models whose weights are loaded, by the engine's names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
+    /// What is known of its speeds, by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learned: Vec<LearnedModel>,
+}
+
+/// What was learned of one model on one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LearnedModel {
+    /// The engine's name of it.
+    pub model: String,
+    /// Answers behind these figures; 0 = none of its own.
+    pub requests: u64,
+    /// They come from other endpoints that know the model, scaled to this one.
+    pub lent: bool,
+    /// Of prompt.
+    pub prefill_ms_per_token: f64,
+    /// Of answer, for a request alone.
+    pub decode_ms_per_token: f64,
+    /// The share by which each further request at once stretches that.
+    pub crowding: f64,
+    /// The usual answer, in tokens.
+    pub output_tokens: f64,
+    /// To load the weights; none = not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<f64>,
+    /// Bytes of memory while it is loaded; none = not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_vram: Option<u64>,
 }
 
 impl EndpointReport {

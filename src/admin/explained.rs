@@ -28,7 +28,7 @@ pub struct Explained {
     /// Why, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// The candidates with their prices, cheapest first; of modules that price.
+    /// The candidates, cheapest first; of modules that do not price, in the file's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<PricedEndpoint>,
     /// The endpoints that are none, and why.
@@ -86,8 +86,17 @@ pub struct PricedEndpoint {
     pub endpoint: String,
     /// The sum, in milliseconds.
     pub total_ms: f64,
-    /// Its parts.
+    /// Its parts. None: the module does not price.
     pub terms: Vec<PricedTerm>,
+    /// How old the engine's latest report is; none = there is no report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_age_ms: Option<f64>,
+    /// Requests of ours that hold a slot there.
+    pub in_flight: u32,
+    /// It has a slot for the request.
+    pub free: bool,
+    /// It is the one that was picked, to go there or to wait for it.
+    pub picked: bool,
 }
 
 /// One part of a price.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use super::endpoint::{EndpointReport, Health, SetHere, State};
+pub use super::endpoint::{EndpointReport, Health, LearnedModel, SetHere, State};
 pub use super::explained::{
     AffinityRow, AffinityTable, Cleared, Excluded, Explained, PricedEndpoint, PricedTerm, Verdict,
 };
@@ -138,6 +138,32 @@ pub struct TargetReport {
     /// What speaks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The strategy that it is compared with, if the route has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+}
+
+/// A strategy that is asked and never followed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ShadowReport {
+    /// Its module.
+    pub module: String,
+    /// The module that it goes by now, where it chooses among modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_by: Option<String>,
+    /// Requests that it was asked for.
+    pub asked: u64,
+    /// It would have sent them where they went.
+    pub agreed: u64,
+    /// It would have sent them elsewhere, at once.
+    pub differed: u64,
+    /// It would have let them wait.
+    pub waits: u64,
+    /// What its picks would have saved per request, by its own prices: estimated. None = it does not price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_saving_ms: Option<f64>,
+    /// It panicked, and is off until its configuration changes.
+    pub off: bool,
 }
 
 /// A change that made a new generation.

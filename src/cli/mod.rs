@@ -9,6 +9,7 @@ mod demo;
 mod lab;
 mod modules;
 mod run;
+mod simulate;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ enum Command {
     Modules(modules::ModulesArguments),
     /// Looks at a running Arriero and changes it, through its admin API.
     Ctl(ctl::CtlArguments),
+    /// Strategies side by side in virtual time: which one would have served these requests best.
+    Simulate(simulate::SimulateArguments),
     /// One simulated engine, for tests and trials.
     #[command(hide = true)]
     Lab(lab::LabArguments),
@@ -110,6 +113,7 @@ pub(crate) fn main(modules: Vec<ModuleEntry>) -> ExitCode {
         }
         Command::Ctl(arguments) => ctl::ctl(&arguments),
         Command::Modules(arguments) => modules::modules(&arguments, &modules),
+        Command::Simulate(arguments) => simulate::simulate(&arguments, &modules),
         Command::Lab(arguments) => lab::lab(arguments),
     }
 }

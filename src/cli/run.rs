@@ -13,6 +13,7 @@ use super::{RunArguments, config_path, fail, read_source};
 use crate::bind::{Counters, bind};
 use crate::config::{self, AdminBind, Plan, Source};
 use crate::history::History;
+use crate::learned;
 use crate::listeners::Listeners;
 use crate::observe::access_log::AccessLog;
 use crate::observe::figures::AllFigures;
@@ -51,6 +52,7 @@ pub(super) fn run(arguments: RunArguments, modules: Vec<ModuleEntry>) -> ExitCod
     match gateway(plan, log) {
         Ok(gateway) => {
             start_log();
+            learned::restore(&gateway);
             gateway.history.lock().file = file;
             let ready = Box::new(move || log::info!("listening on {}", banner.join(", ")));
             server::serve(Setup { gateway, source, modules, ready });

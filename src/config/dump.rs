@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_yaml::CommentPosition;
 
 use crate::config::plan::{AccessLogPlan, AdminPlan, HeadersPlan, ListenerPlan, Plan};
-use crate::config::units::{Size, Span};
+use crate::config::units::{Share, Size, Span};
 
 impl Plan {
     /// The configuration in force, as YAML.
@@ -40,6 +40,8 @@ impl Plan {
             routes: self.routes.iter().map(|route| Route::of(route, &self.pools, comments)).collect(),
             headers: Headers::of(self.headers),
             access_log: AccessLog::of(&self.access_log),
+            log_decisions: (self.log_decisions > 0.0).then_some(Share(self.log_decisions)),
+            learned_file: self.learned_file.as_deref().map(file),
             limits: Limits {
                 body: Size(self.limits.body),
                 bodies: Size(self.limits.bodies),
@@ -89,6 +91,10 @@ struct Dump<'p> {
     routes: Vec<Route<'p>>,
     headers: Headers,
     access_log: AccessLog,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_decisions: Option<Share>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    learned_file: Option<String>,
     limits: Limits,
     timeouts: ClientTimeouts,
 }

@@ -41,6 +41,10 @@ pub struct Plan {
     pub timeouts: ClientTimeoutsPlan,
     /// Where the access log goes.
     pub access_log: AccessLogPlan,
+    /// The share of requests whose line tells the decision, 0 to 1.
+    pub log_decisions: f64,
+    /// Where what was learned of engines is kept over restarts; `None` = nowhere.
+    pub learned_file: Option<PathBuf>,
     /// What is allowed, but should be known: for `check` and for the log at the start.
     pub warnings: Vec<Diagnostic>,
 }

@@ -7,7 +7,7 @@
 //! move the string's end, so no reader can see another model because of them; the engine judges them itself.
 
 mod number;
-mod skip;
+pub(super) mod skip;
 
 use std::ops::Range;
 

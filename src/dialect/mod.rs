@@ -11,6 +11,7 @@
 //! | `form_part` | one part of a form |
 //! | [`query`] | model in a query string |
 //! | [`splice`] | another model name in the original bytes |
+//! | [`prompt`] | chained hashes of a prompt's blocks: which requests begin alike |
 //! | [`top`] | single fields of a body, for keys |
 //! | [`stateful`] | ids that an engine made and only it knows |
 //! | [`info`] | all of it together, and the facts for a strategy |
@@ -28,6 +29,7 @@ mod json;
 pub mod merge;
 pub mod multipart;
 pub mod paths;
+pub mod prompt;
 pub mod query;
 pub mod splice;
 pub mod stateful;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arriero_core::Explanation;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::config::AccessLogPlan;
@@ -77,6 +78,8 @@ pub struct Line<'a> {
     pub end: &'a str,
     /// Why, where something went wrong or was asked for.
     pub reason: Option<&'a str>,
+    /// The candidates and their prices, where the line was drawn to tell them (`log_decisions`).
+    pub decision: Option<&'a Explanation>,
 }
 
 /// The log: cheap to share.

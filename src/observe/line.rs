@@ -1,6 +1,8 @@
 //! How a line of the access log is written: JSON by hand, since it is written for every request. Absent values are left
 //! out, milliseconds have up to three decimals, `estimated` stands only where it is true.
 
+use serde::Serialize;
+
 use super::access_log::Line;
 
 impl Line<'_> {
@@ -44,6 +46,9 @@ impl Line<'_> {
         line.number("bytes_out", self.bytes_out);
         line.text("end", self.end);
         line.maybe("reason", self.reason);
+        if let Some(decision) = self.decision {
+            line.json("decision", &decision.candidates);
+        }
         line.end();
     }
 }
@@ -106,6 +111,13 @@ impl Object<'_> {
             self.out.push(b'"');
         } else if serde_json::to_writer(&mut *self.out, text).is_err() {
             self.out.extend_from_slice(b"null"); // a Vec takes everything: never
+        }
+    }
+
+    fn json(&mut self, key: &str, value: &impl Serialize) {
+        self.key(key);
+        if serde_json::to_writer(&mut *self.out, value).is_err() {
+            self.out.extend_from_slice(b"null"); // names and numbers only: never
         }
     }
 

@@ -101,7 +101,7 @@ pub fn decorate(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader)
     {
         response.insert_header("x-arriero-route", ctx.snapshot.plan.routes[route].name.as_ref())?;
     }
-    if (switches.reason || ctx.facts.explain)
+    if ctx.tell_reason
         && let Some(why) = &ctx.why
         && let Ok(value) = http::HeaderValue::from_str(&ascii(why))
     {

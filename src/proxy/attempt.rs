@@ -12,6 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::Instant;
 
+use super::control::Patience;
 use super::ctx::{Ctx, End, Refusal, Travel};
 use super::shim::TOTAL;
 use super::visit::Visit;
@@ -87,10 +88,19 @@ pub async fn peer(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
     peer.group_key = if fresh { fastrand::u64(1..) } else { 0 }; // a key of its own finds no pooled connection
     let cut = pool.is_some_and(|pool| pool.cut_on_down).then(|| gateway.herd.cuts(slot.grant().endpoint));
     ctx.control.set_cut(cut);
+    ctx.control.set_patience(patience(gateway, ctx, &slot));
     ctx.connected_to = Some(address);
     ctx.upstream = Some(upstream);
     ctx.slot = Some(slot);
     Ok(peer)
+}
+
+/// How long this attempt is waited for while somebody else could be asked: a late first byte is tried elsewhere once.
+fn patience(gateway: &Arc<Gateway>, ctx: &Ctx, slot: &Slot) -> Option<Patience> {
+    let may = ctx.replayable && !ctx.was_late && ctx.retry_on().first_byte;
+    let within = slot.grant().first_byte_within.filter(|_| may)?;
+    let (herd, ticket, most) = (gateway.herd.clone(), slot.grant().ticket, gateway.retries(ctx));
+    Some(Patience { within, may_leave: Box::new(move || herd.read(|fleet| fleet.may_retry(ticket, most))) })
 }
 
 /// Where and how to connect.
@@ -178,6 +188,7 @@ async fn one_pool(gateway: &Arc<Gateway>, session: &mut Session, ctx: &mut Ctx) 
         ctx.module = Some(slot.grant().module);
         ctx.model_is_listed = slot.grant().model_is_listed;
         ctx.why = slot.grant().explanation.as_ref().map(|explanation| explanation.summary.clone());
+        ctx.decision = slot.grant().explanation.clone().filter(|_| ctx.log_decision);
     }
     Ok(verdict)
 }

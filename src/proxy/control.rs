@@ -23,9 +23,26 @@ pub struct Control {
     at_ms: AtomicU64,
     gap_ms: AtomicU64,
     total_ms: AtomicU64,
+    /// When to look whether somebody else answers sooner; 0 = never.
+    patience_ms: AtomicU64,
+    patience: Mutex<Option<Patience>>,
     answer: Mutex<Answer>,
     /// Tells the running attempt that its endpoint turned down.
     cut: Mutex<Option<Cuts>>,
+}
+
+/// How long an attempt is waited for, by what was learned of its endpoint, while there is somebody else to ask.
+pub struct Patience {
+    /// From the connection to the first byte.
+    pub within: Duration,
+    /// True if the request could be tried elsewhere now.
+    pub may_leave: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Patience {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:?}", self.within)
+    }
 }
 
 /// The answer that is passing through.
@@ -50,6 +67,8 @@ impl Default for Control {
             at_ms: AtomicU64::new(0),
             gap_ms: AtomicU64::new(0),
             total_ms: AtomicU64::new(0),
+            patience_ms: AtomicU64::new(0),
+            patience: Mutex::default(),
             answer: Mutex::default(),
             cut: Mutex::default(),
         }
@@ -65,6 +84,11 @@ impl Control {
     /// The next attempt ends when its endpoint turns down; `None`: it does not.
     pub fn set_cut(&self, cut: Option<Cuts>) {
         *self.cut.lock() = cut;
+    }
+
+    /// How long the next attempt is waited for; `None`: as long as its limit says.
+    pub fn set_patience(&self, patience: Option<Patience>) {
+        *self.patience.lock() = patience;
     }
 
     pub(super) fn take_cut(&self) -> Option<Cuts> {
@@ -113,17 +137,34 @@ impl Control {
     pub fn first_byte(&self, limit: Option<Duration>) {
         self.gap_ms.store(0, Ordering::Relaxed);
         self.arm(limit);
+        let within = self.patience.lock().as_ref().map(|patience| patience.within);
+        self.patience_ms.store(within.map_or(0, |within| self.in_ms(within)), Ordering::Relaxed);
     }
 
     /// The first byte came: from now on at most `gap` between chunks.
     pub fn streaming(&self, gap: Option<Duration>) {
         self.gap_ms.store(gap.map_or(0, millis), Ordering::Relaxed);
+        self.patience_ms.store(0, Ordering::Relaxed);
         self.arm(gap);
     }
 
     /// No deadline but the total one.
     pub fn clear(&self) {
         self.at_ms.store(0, Ordering::Relaxed);
+        self.patience_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Patience ended, nothing else did, and there is nobody else to ask: the attempt goes on.
+    pub(super) fn goes_on(&self) -> bool {
+        let over = |limit: &AtomicU64| {
+            let at = limit.load(Ordering::Relaxed);
+            at > 0 && self.start + Duration::from_millis(at) <= Instant::now()
+        };
+        if over(&self.at_ms) || over(&self.total_ms) {
+            return false;
+        }
+        self.patience_ms.store(0, Ordering::Relaxed);
+        !self.patience.lock().as_ref().is_some_and(|patience| (patience.may_leave)())
     }
 
     /// A chunk went out to the client: the gap starts anew (a slow client is not the engine's fault).
@@ -135,8 +176,12 @@ impl Control {
     }
 
     fn arm(&self, limit: Option<Duration>) {
-        let at = limit.map_or(0, |limit| millis(self.start.elapsed() + limit).max(1));
-        self.at_ms.store(at, Ordering::Relaxed);
+        self.at_ms.store(limit.map_or(0, |limit| self.in_ms(limit)), Ordering::Relaxed);
+    }
+
+    /// So long from now, as it is stored.
+    fn in_ms(&self, span: Duration) -> u64 {
+        millis(self.start.elapsed() + span).max(1)
     }
 
     pub(super) fn is_total_over(&self) -> bool {
@@ -146,7 +191,7 @@ impl Control {
 
     /// When to give up; an hour from now where there is no limit.
     pub(super) fn give_up_at(&self) -> Instant {
-        let limits = [self.at_ms.load(Ordering::Relaxed), self.total_ms.load(Ordering::Relaxed)];
+        let limits = [&self.at_ms, &self.total_ms, &self.patience_ms].map(|limit| limit.load(Ordering::Relaxed));
         let earliest = limits.into_iter().filter(|at| *at > 0).min();
         earliest.map_or_else(|| Instant::now() + Duration::from_secs(3600), |at| self.start + Duration::from_millis(at))
     }

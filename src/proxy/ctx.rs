@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
-use arriero_core::{Outcome, RequestFacts, Time, Usage};
+use arriero_core::{Explanation, Outcome, RequestFacts, Time, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -94,6 +94,12 @@ pub struct Ctx {
     pub module: Option<&'static str>,
     /// One line of reasons, where asked for.
     pub why: Option<String>,
+    /// The client wants that line, or all clients get it.
+    pub tell_reason: bool,
+    /// This request was drawn to tell its decision in the log.
+    pub log_decision: bool,
+    /// The decision, then.
+    pub decision: Option<Explanation>,
     /// How the last attempt ended.
     pub outcome: Option<Outcome>,
     /// The reply to send if all fails.
@@ -173,6 +179,9 @@ impl Ctx {
             upstream: None,
             module: None,
             why: None,
+            tell_reason: false,
+            log_decision: false,
+            decision: None,
             outcome: None,
             refusal: None,
             queued: Duration::ZERO,

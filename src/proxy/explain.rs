@@ -168,7 +168,15 @@ fn tell(gateway: &Arc<Gateway>, ctx: &Ctx, dry: Dry, queued: usize, told: &mut E
 
 fn priced(candidate: arriero_core::strategy::Priced) -> PricedEndpoint {
     let terms = candidate.terms.iter().map(|term| PricedTerm { name: term.name.to_owned(), ms: term.ms });
-    PricedEndpoint { endpoint: candidate.endpoint, total_ms: candidate.total_ms, terms: terms.collect() }
+    PricedEndpoint {
+        endpoint: candidate.endpoint,
+        total_ms: candidate.total_ms,
+        terms: terms.collect(),
+        sample_age_ms: candidate.sample_age_ms,
+        in_flight: candidate.in_flight,
+        free: candidate.free,
+        picked: candidate.picked,
+    }
 }
 
 fn refused_by_fleet(gateway: &Arc<Gateway>, ctx: &Ctx, reason: &Reason) -> Verdict {

@@ -13,7 +13,7 @@ use crate::config::RoutePlan;
 use crate::dialect::errors::{self, ErrorKind};
 use crate::dialect::info::RequestInfo;
 use crate::dialect::paths::{Dialect, EndpointKind};
-use crate::dialect::query;
+use crate::dialect::{prompt, query};
 
 /// Numbers of requests, unique in the process.
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
@@ -88,9 +88,17 @@ pub(super) fn facts(
     facts.route = plan.name.clone();
     facts.body_bytes = ctx.body.len() as u64;
     facts.uncapped = !plan.caps;
-    facts.explain = ctx.snapshot.plan.headers.reason || head.headers.contains_key("x-arriero-explain");
+    ctx.tell_reason = ctx.snapshot.plan.headers.reason || head.headers.contains_key("x-arriero-explain");
+    let share = ctx.snapshot.plan.log_decisions;
+    ctx.log_decision = share > 0.0 && fastrand::f64() < share;
+    facts.explain = ctx.tell_reason || ctx.log_decision;
     if info.dialect == Dialect::Anthropic {
         facts.path_class = PathClass::Anthropic;
+    }
+    let wanted = ctx.binding().is_some_and(|binding| binding.needs.prompt_blocks);
+    if wanted && ctx.has_json && gateway.herd.prefixes_count() {
+        let salt = prompt::salt(facts.model.as_deref(), ctx.user.as_deref());
+        facts.prompt_blocks = prompt::blocks(facts.path_class, &ctx.body, salt);
     }
     Ok(facts)
 }

@@ -165,5 +165,6 @@ fn log(gateway: &Arc<Gateway>, session: &Session, ctx: &Ctx, status: u16, usage:
         bytes_out: ctx.bytes_out,
         end: ctx.end.0,
         reason: ctx.why.as_deref(),
+        decision: ctx.decision.as_ref(),
     });
 }

@@ -114,7 +114,7 @@ impl Shim {
                     return Err(Error::explain(CUT, "the endpoint turned down"));
                 }
             }
-            if self.control.give_up_at() <= Instant::now() {
+            if self.control.give_up_at() <= Instant::now() && !self.control.goes_on() {
                 self.control.clear();
                 return Err(match self.control.is_total_over() {
                     true => Error::explain(TOTAL, "the request's total time ran out"),

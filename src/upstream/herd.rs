@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arriero_core::endpoint::Health;
+use arriero_core::endpoint::{EngineClass, Health, Inventory};
 use arriero_core::{
-    EndpointId, Fleet, Grant, Outcome, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time, Usage,
-    WaiterId,
+    EndpointId, Fleet, Grant, Outcome, PathClasses, PoolId, Reason, RequestFacts, Resolution, StrategyId, Submit, Time,
+    Usage, WaiterId,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -26,6 +27,8 @@ pub struct Herd {
     nearer: Notify,
     /// How often each endpoint turned down, for those who want to be told.
     cuts: Mutex<HashMap<EndpointId, watch::Sender<u64>>>,
+    /// An engine was met that keeps the beginnings of prompts.
+    prefixes_count: AtomicBool,
 }
 
 /// Changes when an endpoint turns down.
@@ -62,7 +65,19 @@ impl Herd {
             inner: Mutex::new(inner),
             nearer: Notify::new(),
             cuts: Mutex::default(),
+            prefixes_count: AtomicBool::new(false),
         })
+    }
+
+    /// True once an engine was met that keeps the beginnings of prompts: until then nobody needs their hashes.
+    pub fn prefixes_count(&self) -> bool {
+        self.prefixes_count.load(Ordering::Relaxed)
+    }
+
+    /// What an engine turned out to be.
+    pub fn describe(self: &Arc<Self>, id: EndpointId, class: EngineClass, speaks: PathClasses, inventory: Inventory) {
+        self.prefixes_count.fetch_or(class == EngineClass::Batching, Ordering::Relaxed);
+        self.change(|fleet, now| ((), fleet.describe(now, id, class, speaks, inventory)));
     }
 
     /// Now, on the fleet's clock.

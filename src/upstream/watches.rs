@@ -146,8 +146,7 @@ impl engine::Sink for ToFleet {
             }
             *heard = Heard { description: Some(description.clone()), lists, summary, ..std::mem::take(heard) };
         }
-        self.herd
-            .change(|fleet, now| ((), fleet.describe(now, self.id, description.class, description.speaks, inventory)));
+        self.herd.describe(self.id, description.class, description.speaks, inventory);
     }
 
     fn probed(&self, ok: bool, why: &str) -> Verdicts {

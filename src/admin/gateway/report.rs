@@ -6,12 +6,12 @@ use arriero_core::endpoint::{Endpoint, Health, State};
 use arriero_core::{Fleet, Operated, StrategyId, Time};
 
 use crate::admin::control::{
-    EndpointReport, GenerationReport, Health as HealthWord, PoolReport, QueueReport, ReloadReport, RouteReport,
-    SetHere, State as StateWord, Status, TargetReport,
+    EndpointReport, GenerationReport, Health as HealthWord, LearnedModel, PoolReport, QueueReport, ReloadReport,
+    RouteReport, SetHere, ShadowReport, State as StateWord, Status, TargetReport,
 };
 use crate::config::{EndpointPlan, Glob, Matcher, PoolPlan, RoutePlan};
 use crate::proxy::{Gateway, local};
-use crate::snapshot::{PoolBinding, RouteBinding, Snapshot};
+use crate::snapshot::{PoolBinding, RouteBinding, Snapshot, TargetBinding};
 
 pub(super) fn status(gateway: &Arc<Gateway>) -> Status {
     let snapshot = gateway.snapshot.load_full();
@@ -139,8 +139,27 @@ fn endpoint_report(pool: &str, plan: &EndpointPlan, endpoint: &Endpoint, said: &
         times_ejected: figures.times_ejected,
         models: endpoint.names.keys().map(ToString::to_string).collect(),
         loaded: endpoint.models.iter().filter(|(_, model)| model.resident).map(|(name, _)| name.to_string()).collect(),
+        learned: learned(endpoint),
         ..EndpointReport::default()
     }
+}
+
+/// What was learned of its models, or lent by other endpoints.
+fn learned(endpoint: &Endpoint) -> Vec<LearnedModel> {
+    let known = endpoint.models.iter().filter(|(_, model)| model.rates.samples > 0 || model.lent);
+    known
+        .map(|(name, model)| LearnedModel {
+            model: name.to_string(),
+            requests: model.rates.samples,
+            lent: model.lent,
+            prefill_ms_per_token: model.rates.prefill_ms_per_token,
+            decode_ms_per_token: model.rates.decode_ms_per_token,
+            crowding: model.rates.crowding,
+            output_tokens: model.rates.output_tokens,
+            load_ms: model.rates.load_ms,
+            size_vram: model.size_vram,
+        })
+        .collect()
 }
 
 fn state(state: State) -> StateWord {
@@ -180,6 +199,7 @@ fn route(snapshot: &Snapshot, fleet: &Fleet, plan: &RoutePlan, binding: &RouteBi
             weight: target.weight,
             goes_by: chosen.as_ref().map(|chosen| chosen.module.to_owned()),
             why: chosen.map(|chosen| chosen.why.to_owned()),
+            shadow: shadow(fleet, target, &plan.name),
         }
     });
     RouteReport {
@@ -191,4 +211,20 @@ fn route(snapshot: &Snapshot, fleet: &Fleet, plan: &RoutePlan, binding: &RouteBi
         set_here: false,
         targets: targets.collect(),
     }
+}
+
+/// What the strategy beside a route's own would have done in one of its pools.
+fn shadow(fleet: &Fleet, target: &TargetBinding, route: &str) -> Option<ShadowReport> {
+    let running = fleet.strategies(target.pool).find(|running| running.id == target.strategy)?;
+    let shadow = running.shadows.into_iter().find(|shadow| **shadow.route == *route)?;
+    Some(ShadowReport {
+        module: shadow.module.to_owned(),
+        goes_by: shadow.chosen.map(|chosen| chosen.module.to_owned()),
+        asked: shadow.tally.asked,
+        agreed: shadow.tally.agreed,
+        differed: shadow.tally.differed,
+        waits: shadow.tally.waits,
+        estimated_saving_ms: shadow.tally.mean_saved_ms(),
+        off: shadow.panics > 0,
+    })
 }

@@ -101,6 +101,7 @@ fn route(name: &str, module: &str) -> RouteReport {
         weight: 1,
         goes_by: Some("least-connection".into()),
         why: Some("one model".into()),
+        shadow: None,
     };
     RouteReport {
         name: name.into(),
@@ -224,7 +225,15 @@ impl Control for Fake {
             pool: Some("chat".into()),
             verdict: Verdict::Send { endpoint: "gpu-1".into(), module: "queue-aware".into(), local_model: None },
             summary: Some(format!("{} bytes", request.body_bytes().len())),
-            candidates: vec![PricedEndpoint { endpoint: "gpu-1".into(), total_ms: 12.0, terms }],
+            candidates: vec![PricedEndpoint {
+                endpoint: "gpu-1".into(),
+                total_ms: 12.0,
+                terms,
+                sample_age_ms: Some(350.0),
+                in_flight: 2,
+                free: true,
+                picked: true,
+            }],
             others: vec![Excluded { endpoint: NASTY.into(), why: "does not have the model".into() }],
             ..Explained::default()
         })

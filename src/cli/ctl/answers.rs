@@ -2,11 +2,11 @@
 
 use super::client::read;
 use super::command::Command;
-use super::lists::{affinity, count, endpoints, millis, pools, queues, routes, shown, span, stats};
+use super::lists::{affinity, count, endpoints, millis, or_dash, pools, queues, routes, shown, span, stats};
 use super::table::{Table, visible};
 use crate::admin::control::{
-    Changed, Cleared, EndpointReport, Explained, GenerationReport, PoolReport, QueueReport, RouteReport, SetHere,
-    StatRow, Status, Verdict,
+    Changed, Cleared, EndpointReport, Explained, GenerationReport, LearnedModel, PoolReport, QueueReport, RouteReport,
+    SetHere, StatRow, Status, Verdict,
 };
 
 /// The answer to this command in words and tables.
@@ -110,7 +110,28 @@ fn in_full(endpoint: &EndpointReport) -> String {
         let fact = if fact.is_empty() { "-".to_owned() } else { visible(fact) };
         format!("{name:<10}{fact}\n")
     });
-    lines.collect()
+    let mut text: String = lines.collect();
+    if !endpoint.learned.is_empty() {
+        text += &format!("\n{}", learned(&endpoint.learned));
+    }
+    text
+}
+
+/// What was learned of an endpoint's models.
+fn learned(models: &[LearnedModel]) -> String {
+    let mut table = Table::new(&["learned", "requests", "prefill/token", "decode/token", "answer", "load", "memory"]);
+    for model in models {
+        table.row([
+            format!("{}{}", model.model, if model.lent { " (lent)" } else { "" }),
+            model.requests.to_string(),
+            format!("{:.3}ms", model.prefill_ms_per_token),
+            format!("{:.2}ms", model.decode_ms_per_token),
+            format!("{:.0}", model.output_tokens),
+            millis(model.load_ms),
+            or_dash(model.size_vram.map(|bytes| format!("{:.1}GB", bytes as f64 / 1e9))),
+        ]);
+    }
+    shown(table)
 }
 
 fn word_of_cap(cap: Option<u32>, none: &str) -> String {
@@ -155,11 +176,18 @@ fn explained(told: &Explained) -> String {
         text += &format!("  {:<10}{}\n", "note", visible(note));
     }
     if !told.candidates.is_empty() {
-        let mut table = Table::new(&["candidate", "total", "of-it"]);
+        let mut table = Table::new(&["candidate", "total", "in-flight", "slot", "report", "of-it"]);
         for candidate in &told.candidates {
             let priced = candidate.terms.iter().filter(|term| term.ms != 0.0);
             let terms: Vec<String> = priced.map(|term| format!("{} {}", term.name, millis(Some(term.ms)))).collect();
-            table.row([candidate.endpoint.clone(), millis(Some(candidate.total_ms)), terms.join(", ")]);
+            table.row([
+                format!("{}{}", candidate.endpoint, if candidate.picked { "*" } else { "" }),
+                millis((!candidate.terms.is_empty()).then_some(candidate.total_ms)),
+                candidate.in_flight.to_string(),
+                if candidate.free { "free" } else { "full" }.to_owned(),
+                or_dash(candidate.sample_age_ms.map(|age| format!("{}-old", millis(Some(age))))),
+                if terms.is_empty() { "-".to_owned() } else { terms.join(", ") },
+            ]);
         }
         text += &format!("\n{}", shown(table));
     }

@@ -109,7 +109,30 @@ pub(super) fn routes(routes: &[RouteReport]) -> String {
             ]);
         }
     }
-    shown(table)
+    let shadows = shadows(routes);
+    shown(table) + &shadows.map_or_else(String::new, |table| format!("\n{}", shown(table)))
+}
+
+/// What routes' shadows would have done; `None` where no route has one.
+fn shadows(routes: &[RouteReport]) -> Option<Table> {
+    let all = routes.iter().flat_map(|route| route.targets.iter().map(move |target| (route, target)));
+    let shadows: Vec<_> = all.filter_map(|(route, target)| Some((route, target, target.shadow.as_ref()?))).collect();
+    let mut table =
+        Table::new(&["shadow-of", "pool", "strategy", "asked", "agreed", "elsewhere", "waits", "saving (estimated)"]);
+    for (route, target, shadow) in &shadows {
+        let off = if shadow.off { " (off: it panicked)" } else { "" };
+        table.row([
+            route.name.clone(),
+            target.pool.clone(),
+            format!("{}{off}", shadow.goes_by.as_ref().unwrap_or(&shadow.module)),
+            shadow.asked.to_string(),
+            shadow.agreed.to_string(),
+            shadow.differed.to_string(),
+            shadow.waits.to_string(),
+            or_dash(shadow.estimated_saving_ms.map(|ms| format!("{ms:.0}ms/request"))),
+        ]);
+    }
+    (!shadows.is_empty()).then_some(table)
 }
 
 pub(super) fn stats(rows: &[StatRow]) -> String {

@@ -1,4 +1,4 @@
-//! `balance`: a module that is compiled in, its options read by itself; and what `auto` stands for.
+//! `balance` and `shadow`: a module that is compiled in, its options read by itself; and what `auto` stands for.
 //!
 //! Where a module is called `auto`, that module chooses while it runs. Without it, `auto` is resolved once, by what
 //! the endpoints are declared to be.
@@ -18,7 +18,27 @@ pub(super) fn check<'p>(
     endpoints: impl Iterator<Item = &'p EndpointPlan>,
     modules: &[ModuleEntry],
 ) -> Option<BalancePlan> {
-    let balance_at = below(at, "balance");
+    named(text, &below(at, "balance"), yaml, endpoints, modules)
+}
+
+/// The module that the route at `at` only compares with, if it has one.
+pub(super) fn check_shadow<'p>(
+    text: &mut Document<'_>,
+    at: &Path,
+    yaml: Option<&yaml::Balance>,
+    endpoints: impl Iterator<Item = &'p EndpointPlan>,
+    modules: &[ModuleEntry],
+) -> Option<BalancePlan> {
+    yaml.and_then(|yaml| named(text, &below(at, "shadow"), Some(yaml), endpoints, modules))
+}
+
+fn named<'p>(
+    text: &mut Document<'_>,
+    balance_at: &Path,
+    yaml: Option<&yaml::Balance>,
+    endpoints: impl Iterator<Item = &'p EndpointPlan>,
+    modules: &[ModuleEntry],
+) -> Option<BalancePlan> {
     let written = yaml.map_or("auto", |balance| &balance.module);
     let own_auto = modules.iter().any(|module| module.name == "auto");
     let (name, why) = match written {
@@ -28,21 +48,21 @@ pub(super) fn check<'p>(
     };
     let Some(module) = modules.iter().find(|module| module.name == name) else {
         let names = modules.iter().map(|module| module.name);
-        let finding = text.at(&balance_at, format!("there is no module `{name}`"));
+        let finding = text.at(balance_at, format!("there is no module `{name}`"));
         near(finding, written, names.chain((!own_auto).then_some("auto")), "the name of a module");
         return None;
     };
     if yaml.is_some_and(|balance| balance.has_options) {
         if written != name {
-            text.at(&balance_at, "`auto` has no options").hint = Some("name a module to set its options".into());
+            text.at(balance_at, "`auto` has no options").hint = Some("name a module to set its options".into());
             return None;
         }
-        return (module.decode)(text, &below(&balance_at, name));
+        return (module.decode)(text, &below(balance_at, name));
     }
     match (module.plain)() {
         Ok(balance) => Some(BalancePlan { why: why.into(), ..balance }),
         Err(error) => {
-            text.at(&balance_at, format!("`{name}` needs options: {error}"));
+            text.at(balance_at, format!("`{name}` needs options: {error}"));
             None
         }
     }

@@ -83,6 +83,11 @@ pub(crate) fn check(parts: Parts, texts: Texts<'_, '_>, modules: &[ModuleEntry])
         limits: limits(&main, main_text),
         timeouts: timeouts(&main, main_text),
         access_log: access_log(&main, main_text),
+        log_decisions: main.log_decisions.map_or(0.0, |share| share.0),
+        learned_file: main
+            .learned_file
+            .as_deref()
+            .map(|written| writable(main_text, &["learned_file"], written, "what was learned cannot be kept there")),
         warnings: Vec::new(),
     }
 }
@@ -135,15 +140,21 @@ fn access_log(main: &yaml::Config, text: &mut Document<'_>) -> AccessLogPlan {
         None | Some(yaml::AccessLog::Stdout) => AccessLogPlan::Stdout,
         Some(yaml::AccessLog::None) => AccessLogPlan::Off,
         Some(yaml::AccessLog::File(written)) => {
-            let file = text.beside(written);
-            if !file.parent().is_some_and(std::path::Path::is_dir) || file.is_dir() {
-                let found = text.at(&path(&["access_log", "file"]), "the access log cannot be written there");
-                found.found = Some(written.clone());
-                found.allowed = Some("a file in a folder that exists".into());
-            }
-            AccessLogPlan::File(file)
+            let why = "the access log cannot be written there";
+            AccessLogPlan::File(writable(text, &["access_log", "file"], written, why))
         }
     }
+}
+
+/// A file that is to be written, beside the configuration.
+fn writable(text: &mut Document<'_>, at: &[&str], written: &str, why_not: &str) -> std::path::PathBuf {
+    let file = text.beside(written);
+    if !file.parent().is_some_and(std::path::Path::is_dir) || file.is_dir() {
+        let found = text.at(&path(at), why_not);
+        found.found = Some(written.into());
+        found.allowed = Some("a file in a folder that exists".into());
+    }
+    file
 }
 
 /// A path from its parts.

@@ -52,6 +52,7 @@ fn route(
     target::among(text, at, &yaml, named, known);
     let clients = target::clients(text, at, &yaml, known);
     let balance = balance::check(text, at, yaml.balance.as_ref(), endpoints(named, known), known.modules);
+    let shadow = balance::check_shadow(text, at, yaml.shadow.as_ref(), endpoints(named, known), known.modules);
     let priority = priority::check(text, &below(at, "priority"), yaml.priority.as_ref());
     let affinity = yaml.affinity.as_ref().and_then(|one| affinity::check(text, &below(at, "affinity"), &one.0));
     let aliases = aliases(text, at, &yaml);
@@ -68,6 +69,7 @@ fn route(
         caps: yaml.caps.unwrap_or(true),
         clients,
         balance: balance?,
+        shadow,
         priority,
         affinity,
         aliases,
@@ -107,6 +109,7 @@ fn only_route(written: bool, text: &mut Document<'_>, known: &Known<'_>) -> Opti
         caps: true,
         clients: ClientsPlan::default(),
         balance,
+        shadow: None,
         priority: PriorityPlan::default(),
         affinity: None,
         aliases: BTreeMap::new(),

@@ -27,6 +27,8 @@ pub(super) struct Route<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Clients<'p>>,
     balance: Choice<'p>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Choice<'p>>,
     #[serde(skip_serializing_if = "Priority::is_default")]
     priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +187,10 @@ impl<'p> Route<'p> {
             caps: plan.caps,
             clients: Clients::of(&plan.clients),
             balance: if comments { Choice::Told(Commented(module, why.clone())) } else { Choice::Plain(module) },
+            shadow: plan
+                .shadow
+                .as_ref()
+                .map(|shadow| Choice::Plain(BTreeMap::from([(shadow.module, &shadow.options)]))),
             priority: Priority::of(&plan.priority),
             affinity: plan.affinity.as_ref().map(Affinity::of),
             aliases: plan.aliases.iter().map(|(from, to)| (&**from, text(to))).collect(),

@@ -29,6 +29,8 @@ pub struct RoutePlan {
     pub clients: ClientsPlan,
     /// How an endpoint is chosen.
     pub balance: BalancePlan,
+    /// What would have been chosen otherwise: asked, counted, never followed.
+    pub shadow: Option<BalancePlan>,
     /// Who waits before whom.
     pub priority: PriorityPlan,
     /// What keeps requests at the endpoint that served an earlier one; `None` = nothing but stateful ids.

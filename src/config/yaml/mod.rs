@@ -28,7 +28,7 @@ pub use retry::{Backup, Cause, OnDown, Retries, RetriesYaml, Reuse};
 pub use route::{Balance, Clients, Match, PoolChoice, Route};
 pub use slow_start::{Ramp, SlowStart};
 
-use crate::config::units::{Size, Span, SpanOrNone};
+use crate::config::units::{Share, Size, Span, SpanOrNone};
 
 /// A configuration file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -50,6 +50,11 @@ pub struct Config {
     pub headers: Headers,
     /// Where one JSON line per request goes: `stdout`, `none`, or `{ file: PATH }`.
     pub access_log: Option<AccessLog>,
+    /// The share of requests whose line also tells the decision: every candidate with its priced terms. Default 0%.
+    pub log_decisions: Option<Share>,
+    /// A file that keeps what was learned of engines (speeds, lengths, load times) over restarts: read at the start,
+    /// written every minute and at the end. Left out: a restart begins with nothing learned.
+    pub learned_file: Option<String>,
     /// Bounds on memory.
     pub limits: Limits,
     /// Timeouts towards clients.

@@ -36,6 +36,10 @@ pub struct Route {
     /// The module that chooses: its name, or `{ name: { options } }`. Default `auto`.
     #[serde(default)]
     pub balance: Option<Balance>,
+    /// A second module that is asked for each request of the route and never followed: how often it agrees, and what it
+    /// would save by its own prices. Default: none.
+    #[serde(default)]
+    pub shadow: Option<Balance>,
     /// Its requests' class in the queue, lower first, -2047 to 2047; or where a request says its own:
     /// `{ header: x-priority }`, `{ body: priority }`, `{ body: service_tier }`. Default 0.
     #[serde(default)]

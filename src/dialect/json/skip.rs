@@ -4,7 +4,7 @@ use memchr::{memchr, memchr2};
 
 /// Where a string ends that nobody wants: the place behind its closing quote. `odd`: the first byte is escaped by the
 /// byte before. Without an end: whether the byte after these is escaped.
-pub(super) fn end_of_text(bytes: &[u8], odd: bool) -> Result<usize, bool> {
+pub(in crate::dialect) fn end_of_text(bytes: &[u8], odd: bool) -> Result<usize, bool> {
     if bytes.is_empty() {
         return Err(odd);
     }
