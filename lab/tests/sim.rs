@@ -41,7 +41,7 @@ struct Own;
 impl Modules for Own {
     fn make(&self, name: &str, _: &Value) -> Result<Made, String> {
         let full = name == "least-full";
-        Ok(Made { module: "least", build: Arc::new(move || Box::new(Least { full })) })
+        Ok(Made { module: "least", options: Value::Null, build: Arc::new(move || Box::new(Least { full })) })
     }
 }
 
@@ -63,7 +63,7 @@ fn arm(name: &str) -> Arm {
 fn check_whole(run: &Run, requests: usize, caps: Option<u32>) {
     assert_eq!(run.records.len(), requests, "{}: each request once", run.scenario);
     for (index, record) in run.records.iter().enumerate() {
-        assert_eq!(record.index, index);
+        assert_eq!(record.index as usize, index);
         assert!(record.e2e_s > 0.0 || record.failed, "{record:?}");
         assert!(record.ttft_s.is_none_or(|ttft| ttft <= record.e2e_s), "{record:?}");
         assert!(record.failed || (record.endpoint.is_some() && record.ttft_s.is_some()), "{record:?}");

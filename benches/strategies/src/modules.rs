@@ -11,7 +11,7 @@ pub struct Builtin;
 
 impl Modules for Builtin {
     fn make(&self, name: &str, options: &Value) -> Result<Made, String> {
-        let known: &[(&str, fn(&Value) -> Result<Made, String>)] = &[
+        let known: &[Entry] = &[
             entry::<arriero_auto::Auto>(),
             entry::<arriero_first::First>(),
             entry::<arriero_hash::Hash>(),
@@ -29,7 +29,10 @@ impl Modules for Builtin {
     }
 }
 
-fn entry<M: Module>() -> (&'static str, fn(&Value) -> Result<Made, String>) {
+/// A module's name, and how it is made of its options.
+type Entry = (&'static str, fn(&Value) -> Result<Made, String>);
+
+fn entry<M: Module>() -> Entry {
     (M::NAME, made::<M>)
 }
 

@@ -224,8 +224,9 @@ impl World<'_> {
         let asked = &self.asks[ask];
         let late = outcome == Outcome::Timeout;
         let retries = asked.routed.as_ref().map_or(0, |routed| routed.retries);
-        let again =
-            !first_token && !(late && asked.was_late) && self.replicas[asked.proxy].fleet.may_retry(ticket, retries);
+        let twice_late = late && asked.was_late;
+        let may_again = !first_token && !twice_late;
+        let again = may_again && self.replicas[asked.proxy].fleet.may_retry(ticket, retries);
         self.engines.cancel(now, engine, place as u64);
         if again {
             let asked = &mut self.asks[ask];

@@ -100,7 +100,8 @@ fn what_is_known_is_not_overwritten_and_another_engine_starts_anew() {
 
 #[test]
 fn figures_that_cannot_be_meant_are_left_out() {
-    let spoil: [(&str, fn(&mut LearnedModel)); 7] = [
+    type Spoil = (&'static str, fn(&mut LearnedModel));
+    let spoil: [Spoil; 7] = [
         ("speed 0", |model| model.rates.prefill_ms_per_token = 0.0),
         ("no number", |model| model.rates.decode_ms_per_token = f64::NAN),
         ("endless", |model| model.rates.output_tokens = f64::INFINITY),

@@ -135,7 +135,7 @@ impl Crowd {
             self.call("first_token", |rack| rack.fleet.first_token(rack.now, ticket));
         }
         for place in [turn * 2 % ENDPOINTS, (turn * 2 + 1) % ENDPOINTS] {
-            self.report(place, case == Case::Batching && turn / 32 % 4 == 0);
+            self.report(place, case == Case::Batching && (turn / 32).is_multiple_of(4));
         }
         let ticked = self.call("tick", |rack| rack.fleet.tick(rack.now));
         self.resolved(ticked);
