@@ -21,7 +21,7 @@ use crate::upstream::roots::{self, AllRoots};
 use crate::upstream::watches::WatchSpec;
 
 /// How long one question to an engine may take where checks are off.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts, stops and restarts engine watches so that they fit the current snapshot. Needs a runtime.
 pub fn start_watches(gateway: &Gateway) {

@@ -137,7 +137,7 @@ fn compare(arguments: &SimulateArguments, scenario: Scenario, modules: &Compiled
     }
     let traces = arguments.traces.clone().or_else(|| std::env::var_os(TRACES).map(PathBuf::from));
     let stage = Stage::new(scenario, traces.as_deref())?;
-    let arms = arms::chosen(&arguments.strategy, &stage, modules)?;
+    let arms = Arm::chosen(&arguments.strategy, &stage, modules)?;
     if arguments.show_config {
         for arm in &arms {
             say(yaml_of(&stage.scenario, arm));

@@ -17,14 +17,13 @@ mod walk;
 
 use std::sync::Arc;
 
+pub use arriero_core::BLOCK_BYTES;
 use arriero_core::PathClass;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::chain::Chain;
 use self::text::Name;
 
-/// Bytes of canonical prompt in one block: 256 tokens by the estimate of 4 bytes each.
-pub const BLOCK_BYTES: usize = 1024;
 /// Hashes of one prompt at most.
 pub const MAX_BLOCKS: usize = 256;
 

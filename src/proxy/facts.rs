@@ -96,7 +96,7 @@ pub(super) fn facts(
         facts.path_class = PathClass::Anthropic;
     }
     let wanted = ctx.binding().is_some_and(|binding| binding.needs.prompt_blocks);
-    if wanted && ctx.has_json && gateway.herd.prefixes_count() {
+    if wanted && ctx.has_json && !facts.metadata_only && gateway.herd.prefixes_count() {
         let salt = prompt::salt(facts.model.as_deref(), ctx.user.as_deref());
         facts.prompt_blocks = prompt::blocks(facts.path_class, &ctx.body, salt);
     }

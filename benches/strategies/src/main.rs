@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use arriero_lab::sim::{self, Arm, Modules, Stage};
+use arriero_lab::sim::{self, Arm, Stage};
 use arriero_strategies::Builtin;
 use arriero_strategies::table;
 use clap::Parser;
@@ -71,7 +71,7 @@ fn compare(args: &Args, name: &str) -> Result<(), String> {
     let seeds = first..first + args.seeds.unwrap_or(scenario.seeds).max(1);
     let traces = args.traces.clone().or_else(|| std::env::var_os("ARRIERO_TRACES").map(PathBuf::from));
     let stage = Stage::new(scenario, traces.as_deref())?;
-    let arms = arms(args, &stage, &Builtin)?;
+    let arms = Arm::chosen(&args.strategy, &stage, &Builtin)?;
     let started = Instant::now();
     let runs = sim::cells(&stage, &arms, seeds.clone(), args.threads, &|done, all| {
         if done % 4 == 0 || done == all {
@@ -89,26 +89,4 @@ fn compare(args: &Args, name: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// The baseline first, then what was asked for, else the usual ones.
-fn arms(args: &Args, stage: &Stage, modules: &dyn Modules) -> Result<Vec<Arm>, String> {
-    let mut arms = vec![Arm::baseline(modules)?];
-    let mut names = sim::split_list(&args.strategy);
-    let usual = names.is_empty();
-    if usual {
-        names.extend(["round-robin", "random", "late-fifo"].map(str::to_owned));
-        names.extend(stage.scenario.judged.iter().map(|judged| judged.module.clone()));
-    }
-    names.retain(|name| name != sim::BASELINE);
-    for name in names {
-        arms.push(match stage.scenario.references.iter().find(|reference| reference.name == name) {
-            Some(reference) => Arm::of_reference(reference, modules)?,
-            None => Arm::parse(&name, modules)?,
-        });
-    }
-    if usual {
-        arms.extend(stage.references(modules)?);
-    }
-    Ok(arms)
 }

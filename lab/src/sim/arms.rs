@@ -6,6 +6,8 @@ use std::sync::Arc;
 use arriero_core::Strategy;
 use serde_json::Value;
 
+use super::Stage;
+
 /// Builds fresh instances of one strategy.
 pub type Factory = Arc<dyn Fn() -> Box<dyn Strategy> + Send + Sync>;
 
@@ -70,6 +72,29 @@ impl Arm {
         let made = modules.make(module, &options)?;
         let caps = if PLAIN.contains(&name) { Caps::Off } else { Caps::On };
         Ok(Arm { name: text.to_owned(), made, caps, reference: None })
+    }
+
+    /// The baseline, then those that the list names (a scenario's references, too); an empty list: round robin, two random
+    /// choices, late binding, the module that the scenario judges, and its references.
+    pub fn chosen(list: &str, stage: &Stage, modules: &dyn Modules) -> Result<Vec<Arm>, String> {
+        let mut names = split_list(list);
+        let usual = names.is_empty();
+        if usual {
+            names.extend(["round-robin", "random", LATE_FIFO].map(str::to_owned));
+            names.extend(stage.scenario.judged.iter().map(|judged| judged.module.clone()));
+        }
+        let mut arms = vec![Arm::baseline(modules)?];
+        for name in names.iter().filter(|name| *name != BASELINE) {
+            let reference = stage.scenario.references.iter().find(|reference| reference.name == *name);
+            arms.push(match reference {
+                Some(reference) => Arm::of_reference(reference, modules)?,
+                None => Arm::parse(name, modules)?,
+            });
+        }
+        if usual {
+            arms.extend(stage.references(modules)?);
+        }
+        Ok(arms)
     }
 
     /// The arm of a reference.

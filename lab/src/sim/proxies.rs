@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arriero_core::{
-    AppliedPool, EndpointId, EndpointSet, Fleet, Needs, PathClass, RequestFacts, RequestId, Time, WaiterId,
+    AppliedPool, BLOCK_TOKENS, EndpointId, EndpointSet, Fleet, Needs, PathClass, RequestFacts, RequestId, Time,
+    WaiterId,
 };
 
 use super::deployment::{Asked, Deployment, Routed, Timers};
 use crate::workload::{PREFIX_TOKENS, Request};
-
-/// Tokens that one block of [`RequestFacts::prompt_blocks`] stands for.
-const BLOCK_TOKENS: u32 = 256;
 
 /// A proxy.
 pub(super) struct Replica {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{OllamaSpec, VllmSpec};
 use crate::workload::{ArrivalsSpec, LengthsSpec, PopularitySpec};
 
 /// One scenario.
@@ -128,15 +129,16 @@ pub struct OllamaProfile {
 impl OllamaProfile {
     /// A 24 GB card with one slot, as Ollama sets it up.
     pub fn card_24g() -> OllamaProfile {
+        let spec = OllamaSpec::new(Vec::new());
         OllamaProfile {
-            slots: 1,
-            vram_gb: 24.0,
-            max_resident: 3,
-            max_queue: 512,
-            keep_alive_s: 300.0,
-            load_gb_per_s: 1.5,
-            load_fixed_s: 1.5,
-            beta: 0.25,
+            slots: spec.slots,
+            vram_gb: spec.vram_gb,
+            max_resident: spec.max_resident,
+            max_queue: spec.max_queue,
+            keep_alive_s: spec.keep_alive.as_secs_f64(),
+            load_gb_per_s: spec.load_gb_per_s,
+            load_fixed_s: spec.load_fixed.as_secs_f64(),
+            beta: spec.beta,
             gauge: false,
         }
     }
@@ -167,18 +169,19 @@ pub struct VllmProfile {
 }
 
 impl VllmProfile {
-    /// An 8B model on an A100.
+    /// An 8B model on an A100, with a prefix cache of 4 million tokens beside its KV room.
     pub fn a100_8b() -> VllmProfile {
+        let spec = VllmSpec::a100_8b(Vec::new());
         VllmProfile {
-            base_ms: 12.0,
-            per_sequence_ms: 0.05,
-            per_prefill_ms: 0.07,
-            per_context_ms: 6.5e-5,
-            token_budget: 2048,
-            max_sequences: 256,
-            kv_tokens: 350_000,
+            base_ms: spec.base_ms,
+            per_sequence_ms: spec.per_sequence_ms,
+            per_prefill_ms: spec.per_prefill_ms,
+            per_context_ms: spec.per_context_ms,
+            token_budget: spec.token_budget,
+            max_sequences: spec.max_sequences,
+            kv_tokens: spec.kv_tokens,
             prefix_blocks: 8000,
-            block_tokens: 512,
+            block_tokens: crate::workload::PREFIX_TOKENS,
         }
     }
 }

@@ -128,7 +128,8 @@ pub struct Job {
     pub prompt_company: Option<Company>,
 }
 
-/// What is counted of an endpoint, since the fleet has known it. Nothing is decided by it.
+/// What is counted of an endpoint, since the fleet has known it. Only `times_down` and `times_ejected` decide anything: who was
+/// away holds no prefixes any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Attempts that took a slot here.

@@ -10,9 +10,7 @@ use arriero_lab::sim::{Asked, Deployment, Made, Routed, Timers};
 
 use crate::bind::pool_specs;
 use crate::config::{Plan, PriorityPlan, RoutePlan};
-
-/// How long one question to an engine may take where checks are off.
-const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+use crate::reload::PROBE_TIMEOUT;
 
 /// The set-up that a configuration describes.
 pub(super) struct Configured {

@@ -10,29 +10,8 @@ use crate::config::plan::{BalancePlan, EndpointPlan, EngineKind};
 use crate::config::yaml;
 use crate::registry::ModuleEntry;
 
-/// The module of the route at `at`, whose pools hold these endpoints.
+/// The module named at `balance_at`, for a route whose pools hold these endpoints; left out: `auto`.
 pub(super) fn check<'p>(
-    text: &mut Document<'_>,
-    at: &Path,
-    yaml: Option<&yaml::Balance>,
-    endpoints: impl Iterator<Item = &'p EndpointPlan>,
-    modules: &[ModuleEntry],
-) -> Option<BalancePlan> {
-    named(text, &below(at, "balance"), yaml, endpoints, modules)
-}
-
-/// The module that the route at `at` only compares with, if it has one.
-pub(super) fn check_shadow<'p>(
-    text: &mut Document<'_>,
-    at: &Path,
-    yaml: Option<&yaml::Balance>,
-    endpoints: impl Iterator<Item = &'p EndpointPlan>,
-    modules: &[ModuleEntry],
-) -> Option<BalancePlan> {
-    yaml.and_then(|yaml| named(text, &below(at, "shadow"), Some(yaml), endpoints, modules))
-}
-
-fn named<'p>(
     text: &mut Document<'_>,
     balance_at: &Path,
     yaml: Option<&yaml::Balance>,

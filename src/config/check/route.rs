@@ -51,8 +51,11 @@ fn route(
     let named = pools.as_deref().unwrap_or_default();
     target::among(text, at, &yaml, named, known);
     let clients = target::clients(text, at, &yaml, known);
-    let balance = balance::check(text, at, yaml.balance.as_ref(), endpoints(named, known), known.modules);
-    let shadow = balance::check_shadow(text, at, yaml.shadow.as_ref(), endpoints(named, known), known.modules);
+    let mut module = |key: &str, written: Option<&yaml::Balance>| {
+        balance::check(text, &below(at, key), written, endpoints(named, known), known.modules)
+    };
+    let balance = module("balance", yaml.balance.as_ref());
+    let shadow = yaml.shadow.as_ref().and_then(|written| module("shadow", Some(written)));
     let priority = priority::check(text, &below(at, "priority"), yaml.priority.as_ref());
     let affinity = yaml.affinity.as_ref().and_then(|one| affinity::check(text, &below(at, "affinity"), &one.0));
     let aliases = aliases(text, at, &yaml);
@@ -97,7 +100,7 @@ fn only_route(written: bool, text: &mut Document<'_>, known: &Known<'_>) -> Opti
         return None;
     };
     let pools = vec![(0, 1)];
-    let balance = balance::check(text, &Path::new(), None, endpoints(&pools, known), known.modules)?;
+    let balance = balance::check(text, &path(&["balance"]), None, endpoints(&pools, known), known.modules)?;
     let matcher = Matcher::default();
     let name = matcher.describe();
     Some(RoutePlan {

@@ -32,7 +32,7 @@ pub fn check_endpoint(plan: &Plan, pool: &str, json: &Value) -> Result<EndpointP
 pub fn check_balance(modules: &[ModuleEntry], json: &Value) -> Result<BalancePlan, String> {
     alone(FilePath::new("."), "balance", json, |text| {
         let yaml: yaml::Balance = text.read_at(&path(&["balance"]))?;
-        balance::check(text, &path(&[]), Some(&yaml), std::iter::empty(), modules)
+        balance::check(text, &path(&["balance"]), Some(&yaml), std::iter::empty(), modules)
     })
 }
 
