@@ -11,6 +11,6 @@ fi
 command -v valgrind >/dev/null || { echo "SKIPPED: no valgrind"; exit 77; }
 
 target=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-cargo build --locked -p arriero -p arriero-race
+cargo build --locked -p arriero -p arriero-race --config 'profile.dev.package.arriero.opt-level=1'
 exec "$target/debug/race" guard --arriero "${ARRIERO_BIN:-$target/debug/arriero}" --bare "$target/debug/bare" \
     --baseline benches/race/guard.baseline --folder "$target/race-guard" "$@"
