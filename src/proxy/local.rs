@@ -72,8 +72,9 @@ pub fn health_report(gateway: &Gateway, snapshot: &Snapshot) -> Value {
         let known = ids.iter().filter_map(|id| fleet.endpoints().get(*id));
         known
             .map(|endpoint| {
-                let resident: Vec<&str> =
-                    endpoint.models.iter().filter(|(_, state)| state.resident).map(|(name, _)| name.as_ref()).collect();
+                let resident =
+                    endpoint.models.iter().filter(|(_, state)| state.resident).map(|(name, _)| name.as_ref());
+                let resident: BTreeSet<&str> = resident.collect();
                 if endpoint.health == Health::Up {
                     models.extend(endpoint.names.keys().map(ToString::to_string));
                 }

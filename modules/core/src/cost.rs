@@ -20,8 +20,10 @@ use crate::strategy::{Context, Term};
 use crate::time::Time;
 
 pub mod batching;
+mod busy;
 mod choice;
 mod cold;
+mod held;
 mod history;
 mod known;
 mod pace;
@@ -30,8 +32,10 @@ mod replicas;
 mod slots;
 
 pub use batching::{Batch, Rule};
+pub(crate) use busy::Busy;
 pub use choice::Choice;
 pub use cold::{Market, is_warm, load_ms, load_wait_ms, loads_another, memory_bytes};
+pub(crate) use held::Held;
 pub use history::History;
 pub use known::Known;
 pub(crate) use patience::first_byte_within;

@@ -1,8 +1,9 @@
 //! What is known of one engine. The fleet owns and updates it; strategies and the proxy read it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use indexmap::IndexMap;
 
 use crate::company::Company;
 use crate::facts::PathClasses;
@@ -199,12 +200,16 @@ pub struct Endpoint {
     /// How it does just now against what was learned.
     pub pace: Pace,
     /// Models by the engine's own name.
-    pub models: BTreeMap<Arc<str>, ModelState>,
+    pub models: ByName<ModelState>,
     /// Which models it can serve.
     pub inventory: Inventory,
     /// Public name -> the engine's own name: made from inventory and configuration.
-    pub names: BTreeMap<Arc<str>, Arc<str>>,
+    pub names: ByName<Arc<str>>,
 }
+
+/// A table by model name, in the order in which the names came: every price looks two of them up, so they are found by
+/// hash, seeded at random.
+pub type ByName<T> = IndexMap<Arc<str>, T, foldhash::fast::RandomState>;
 
 impl Default for EndpointId {
     /// No endpoint's id.

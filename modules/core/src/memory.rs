@@ -136,7 +136,8 @@ impl Fleet {
                 let before = old.as_ref().and_then(|old| old.models.iter().find(|model| model.local == *local));
                 exported(local, state, before, now)
             });
-            let (identity, url, models) = (&endpoint.spec.identity, &endpoint.spec.url, models.collect::<Vec<_>>());
+            let (identity, url, mut models) = (&endpoint.spec.identity, &endpoint.spec.url, models.collect::<Vec<_>>());
+            models.sort_unstable_by(|one, other| one.local.cmp(&other.local));
             if !models.is_empty() {
                 known
                     .insert(identity.clone(), LearnedEndpoint { identity: identity.clone(), url: url.clone(), models });

@@ -33,6 +33,11 @@ impl Promises {
         self.place(endpoint).map_or(Reserved::default(), |place| self.rows[place].1)
     }
 
+    /// True if nothing was promised to anybody.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Forgets all of it, and keeps the room.
     pub fn clear(&mut self) {
         self.rows.clear();

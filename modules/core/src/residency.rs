@@ -121,6 +121,6 @@ fn make_room(endpoint: &mut Endpoint) {
     });
     let oldest = idle.min_by_key(|(_, state)| state.last_used).map(|(local, _)| local.clone());
     if let Some(local) = oldest {
-        endpoint.models.remove(&local);
+        endpoint.models.shift_remove(&local);
     }
 }

@@ -8,8 +8,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::endpoint::{Endpoint, EndpointId};
 
 mod copies;
+mod notes;
 
 use copies::Copies;
+pub(crate) use notes::Note;
 
 /// All endpoints of the fleet, by id.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,7 @@ pub struct Endpoints {
     rows: Vec<Endpoint>,
     next: u32,
     copies: RefCell<Copies>,
+    notes: Vec<Note>,
 }
 
 impl Endpoints {
@@ -31,6 +34,7 @@ impl Endpoints {
     pub fn get_mut(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
         let place = self.place(id)?;
         self.copies.get_mut().touched(place);
+        self.notes[place].forget();
         self.rows.get_mut(place)
     }
 
@@ -43,6 +47,7 @@ impl Endpoints {
         self.ids.push(id);
         self.rows.push(endpoint);
         self.copies.get_mut().pushed();
+        self.notes.push(Note::default());
         id
     }
 
@@ -51,6 +56,7 @@ impl Endpoints {
         let place = self.place(id)?;
         self.ids.remove(place);
         self.copies.get_mut().removed(place);
+        self.notes.remove(place);
         Some(self.rows.remove(place))
     }
 
@@ -64,8 +70,14 @@ impl Endpoints {
         self.copies.borrow_mut().of(model, &self.rows)
     }
 
+    /// What prices found out about the endpoint.
+    pub(crate) fn note(&self, id: EndpointId) -> Option<&Note> {
+        self.notes.get(self.place(id)?)
+    }
+
     /// All endpoints, to change; but for which models are resident.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        self.notes.iter_mut().for_each(Note::forget);
         self.rows.iter_mut()
     }
 

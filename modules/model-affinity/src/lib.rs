@@ -96,7 +96,7 @@ impl Strategy for Affinity {
             choice = choice.ties_in_turn(TIE);
         }
         for endpoint in open(cx) {
-            let known = Known::of(endpoint, request, cx.now);
+            let known = Known::here(endpoint, request, cx);
             let warm = known.is_warm();
             let mut price = known.completion(Reserved::of(endpoint, cx));
             market.add_to(&mut price, &known);

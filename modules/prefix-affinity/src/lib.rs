@@ -111,7 +111,7 @@ impl Strategy for Cached {
         for endpoint in open(cx) {
             let matched = self.caches.matched(endpoint, &matches);
             let batch = Batch { rule, first_token: self.options.weight, matched };
-            let known = Known::of(endpoint, request, cx.now);
+            let known = Known::here(endpoint, request, cx);
             let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
             let free = cx.is_free(endpoint);
             if free {

@@ -79,7 +79,8 @@ struct Earliest {
     options: Options,
 }
 
-/// Who waits in this scan, and for how many slots; `slots` is infinite if one endpoint has no cap.
+/// Who waits in this scan, and for how many slots; `slots` is infinite if one endpoint has no cap, and not counted where
+/// nobody waits.
 struct Backlog {
     waiting: f64,
     slots: f64,
@@ -88,6 +89,9 @@ struct Backlog {
 impl Backlog {
     fn of(cx: &Context<'_>) -> Backlog {
         let mut backlog = Backlog { waiting: cx.behind as f64 + 1.0, slots: 0.0 };
+        if cx.behind == 0 && cx.reserved.is_empty() {
+            return backlog;
+        }
         for endpoint in open(cx) {
             backlog.slots += endpoint.cap(cx.now).map_or(f64::INFINITY, f64::from);
             backlog.waiting += cx.reserved_count(endpoint.id) as f64;
@@ -105,7 +109,7 @@ impl Earliest {
     }
 
     fn price(&self, endpoint: &Endpoint, request: &RequestFacts, theta: f64, cx: &Context<'_>) -> Price {
-        let known = Known::of(endpoint, request, cx.now);
+        let known = Known::here(endpoint, request, cx);
         let mut price = known.completion(Reserved::of(endpoint, cx));
         if cx.is_free(endpoint) {
             price.spare = (theta - 1.0) * price.total();

@@ -6,7 +6,7 @@
 //! `others` is 0. Weights are those that an endpoint has reached (slow start). Randomness is the pool's generator.
 
 use arriero_core::endpoint::Endpoint;
-use arriero_core::{Context, Module, Pick, RequestFacts, Strategy};
+use arriero_core::{Context, Module, Pick, RequestFacts, Strategy, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ const DRAWS: usize = 16;
 /// the endpoints that they fall on are looked up in one pass.
 fn draw<'a>(draws: usize, cx: &mut Context<'a>) -> [Option<&'a Endpoint>; DRAWS] {
     let ready = |cx: &Context<'a>| cx.free().filter(|endpoint| endpoint.spec.weight > 0);
-    let weights: u64 = ready(cx).map(|endpoint| lots(endpoint.effective_weight(cx.now))).sum();
+    let weights: u64 = ready(cx).map(|endpoint| lots(endpoint, cx.now)).sum();
     let mut drawn = [None; DRAWS];
     if weights == 0 {
         return drawn;
@@ -62,7 +62,7 @@ fn draw<'a>(draws: usize, cx: &mut Context<'a>) -> [Option<&'a Endpoint>; DRAWS]
     let mut upto = 0;
     for endpoint in ready(cx) {
         let from = upto;
-        upto += lots(endpoint.effective_weight(cx.now));
+        upto += lots(endpoint, cx.now);
         for (ticket, drawn) in tickets.iter().zip(&mut drawn) {
             if (from..upto).contains(ticket) {
                 *drawn = Some(endpoint);
@@ -73,8 +73,11 @@ fn draw<'a>(draws: usize, cx: &mut Context<'a>) -> [Option<&'a Endpoint>; DRAWS]
 }
 
 /// The lots of a weight: hundredths, so that one that grows (slow start) has some from the beginning.
-fn lots(weight: f64) -> u64 {
-    ((weight * 100.0).round() as u64).max(1)
+fn lots(endpoint: &Endpoint, now: Time) -> u64 {
+    if endpoint.ramp_since.is_none() {
+        return u64::from(endpoint.spec.weight) * 100;
+    }
+    ((endpoint.effective_weight(now) * 100.0).round() as u64).max(1)
 }
 
 fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {

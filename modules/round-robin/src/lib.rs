@@ -47,13 +47,16 @@ struct Turns {
 /// Turns of the endpoints. Unknown = 0, which counts as [`BEHIND`].
 #[derive(Default)]
 struct Rotation {
-    turns: HashMap<EndpointId, Turns>,
+    turns: HashMap<EndpointId, Turns, foldhash::fast::RandomState>,
     /// How far the rotation is, in turns per weight: the most that any endpoint had when its turn came.
     round: f64,
 }
 
 /// The weight of an endpoint now, in parts.
 fn weight(endpoint: &Endpoint, now: Time) -> u64 {
+    if endpoint.ramp_since.is_none() {
+        return (u64::from(endpoint.spec.weight) * PARTS).max(1);
+    }
     ((endpoint.effective_weight(now) * PARTS as f64).round() as u64).max(1)
 }
 
@@ -80,8 +83,8 @@ impl Strategy for Rotation {
     fn pick(&self, _request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
         let now = cx.now;
         let ready = || cx.free().filter(|endpoint| endpoint.spec.weight > 0);
-        let weights: u64 = ready().map(|endpoint| weight(endpoint, now)).sum();
-        let turns: u64 = ready().map(|endpoint| self.turns(endpoint, now)).sum();
+        let both = |endpoint| (weight(endpoint, now), self.turns(endpoint, now));
+        let (weights, turns) = ready().map(both).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let mut best: Option<(i128, &Endpoint)> = None;
         for endpoint in ready() {
             let due = i128::from(weight(endpoint, now)) * i128::from(turns + PARTS);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arriero_core::endpoint::{Endpoint, Health, State};
+use arriero_core::endpoint::{Endpoint, Health, ModelState, State};
 use arriero_core::{Fleet, Operated, StrategyId, Time};
 
 use crate::admin::control::{
@@ -137,17 +137,26 @@ fn endpoint_report(pool: &str, plan: &EndpointPlan, endpoint: &Endpoint, said: &
         checks_failed: figures.checks_failed,
         times_down: figures.times_down,
         times_ejected: figures.times_ejected,
-        models: endpoint.names.keys().map(ToString::to_string).collect(),
-        loaded: endpoint.models.iter().filter(|(_, model)| model.resident).map(|(name, _)| name.to_string()).collect(),
+        models: sorted(endpoint.names.keys()),
+        loaded: sorted(endpoint.models.iter().filter(|(_, model)| model.resident).map(|(name, _)| name)),
         learned: learned(endpoint),
         ..EndpointReport::default()
     }
 }
 
+fn sorted<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<String> {
+    let mut names: Vec<String> = names.map(ToString::to_string).collect();
+    names.sort_unstable();
+    names
+}
+
 /// What was learned of its models, or lent by other endpoints.
 fn learned(endpoint: &Endpoint) -> Vec<LearnedModel> {
     let known = endpoint.models.iter().filter(|(_, model)| model.rates.samples > 0 || model.lent);
+    let mut known: Vec<(&Arc<str>, &ModelState)> = known.collect();
+    known.sort_unstable_by_key(|(name, _)| *name);
     known
+        .into_iter()
         .map(|(name, model)| LearnedModel {
             model: name.to_string(),
             requests: model.rates.samples,

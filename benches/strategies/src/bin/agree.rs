@@ -130,7 +130,7 @@ fn command(args: &Args) -> String {
     let strategy = if args.strategy.is_empty() { String::new() } else { format!(" --strategy '{}'", args.strategy) };
     let together = args.together.map_or_else(String::new, |count| format!(" --together {count}"));
     format!(
-        "cargo run --release -p arriero-strategies --bin agree -- {which}{strategy} --seeds {seeds} --requests \
+        "cargo run --release -p arriero-strategies --features tools --bin agree -- {which}{strategy} --seeds {seeds} --requests \
          {requests} --scale {scale}{together}"
     )
 }

@@ -48,7 +48,9 @@ fn main() -> ExitCode {
 fn command(args: &Args) -> String {
     let Args { seeds, part, only, .. } = args;
     let only = if only.is_empty() { String::new() } else { format!(" --only '{only}'") };
-    format!("cargo run --release -p arriero-strategies --bin robustness -- --seeds {seeds} --part {part}{only}")
+    format!(
+        "cargo run --release -p arriero-strategies --features tools --bin robustness -- --seeds {seeds} --part {part}{only}"
+    )
 }
 
 fn write(args: &Args) -> Result<(), String> {

@@ -21,13 +21,10 @@
 //! Missing: no sample = own counts only; others' prompts count as prefilled; before anything is learned `a` to `d` are
 //! priors; nothing known of a cache = nothing matched.
 
-use crate::endpoint::{Endpoint, Job};
-use crate::facts::RequestFacts;
-use crate::learn::batching::{GROWN, Iteration};
 use crate::prefix::BLOCK_TOKENS;
-use crate::time::Time;
 
-use super::{Known, Price, Reserved, output_tokens, work_ms};
+use super::busy::Busy;
+use super::{Known, Price, Reserved, output_tokens, work_at};
 
 /// Weight of the time to the first token.
 pub const FIRST_TOKEN: f64 = 5.0;
@@ -62,14 +59,6 @@ impl Default for Batch {
     }
 }
 
-/// What lies on an engine, in tokens.
-struct Load {
-    /// Prompts not yet prefilled, less what is cached of them.
-    queued: f64,
-    /// Context, prompts that are still to be prefilled included.
-    context: f64,
-}
-
 /// Wait, prefill, cached, decode and evict.
 pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Price {
     let (endpoint, request, now) = (known.endpoint, known.request, known.now);
@@ -77,19 +66,20 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Pri
     let c = iteration.per_prefill_ms();
     let others = endpoint.others(now);
     let requests = f64::from(endpoint.in_flight()) + others + reserved.count as f64;
-    let load = load(endpoint, &iteration, rates.output_tokens, others, now);
+    let busy = known.busy();
+    let context = busy.context(rates.output_tokens) * (1.0 + others / f64::from(endpoint.in_flight().max(1)));
     let prompt = f64::from(request.prompt_tokens);
     let matched = batch.matched.min(prompt);
     let answer = output_tokens(&rates, request);
     let kept = request.prompt_blocks.len() as f64 * f64::from(BLOCK_TOKENS);
     let evict = ROOM * c * (kept.min(prompt) - matched).max(0.0);
-    let held = held_ms(endpoint, request, requests, now, reserved);
+    let held = held_ms(known, &busy, requests, reserved);
     let (factor, wait, decode) = match batch.rule {
-        Rule::Product => (requests + 1.0, load.queued * (requests + 1.0), 0.0),
+        Rule::Product => (requests + 1.0, busy.queued * (requests + 1.0), 0.0),
         Rule::Marginal => {
             let slower = 2.0 * iteration.per_sequence_ms() * requests
-                + iteration.per_context_ms() * (load.context + prompt * requests);
-            (batch.first_token + requests, batch.first_token * load.queued, answer * (iteration.base_ms() + slower))
+                + iteration.per_context_ms() * (context + prompt * requests);
+            (batch.first_token + requests, batch.first_token * busy.queued, answer * (iteration.base_ms() + slower))
         }
     };
     Price {
@@ -102,34 +92,9 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Pri
     }
 }
 
-/// What our own jobs and those of others hold. Others' contexts are as long as ours, and prefilled.
-fn load(endpoint: &Endpoint, iteration: &Iteration, output: f64, others: f64, now: Time) -> Load {
-    let mut load = Load { queued: 0.0, context: 0.0 };
-    for job in &endpoint.jobs {
-        let prompt = f64::from(job.request.prompt_tokens);
-        load.context += prompt;
-        let fresh = job.fresh_tokens();
-        if is_queued(job, fresh * iteration.per_prefill_ms(), now) {
-            load.queued += fresh;
-        } else {
-            load.context += output * GROWN;
-        }
-    }
-    let jobs = endpoint.jobs.len();
-    if jobs > 0 {
-        load.context *= 1.0 + others / jobs as f64;
-    }
-    load
-}
-
-/// True if its prompt has not been prefilled yet. An answer in one piece shows no first token: its prompt counts for twice
-/// its own time.
-fn is_queued(job: &Job, prefill_ms: f64, now: Time) -> bool {
-    job.first_token.is_none() && (job.request.stream || now.millis_since(job.started) <= 2.0 * prefill_ms)
-}
-
 /// Until a full engine lets one more in: of a batch of equal jobs one leaves every `work / batch`.
-fn held_ms(endpoint: &Endpoint, request: &RequestFacts, batch: f64, now: Time, reserved: Reserved) -> f64 {
+fn held_ms(known: &Known<'_>, busy: &Busy, batch: f64, reserved: Reserved) -> f64 {
+    let (endpoint, request, now) = (known.endpoint, known.request, known.now);
     if request.uncapped {
         return 0.0;
     }
@@ -142,10 +107,9 @@ fn held_ms(endpoint: &Endpoint, request: &RequestFacts, batch: f64, now: Time, r
         }
         _ => return 0.0,
     };
-    let jobs = endpoint.jobs.len();
-    let mean = match jobs {
-        0 => work_ms(endpoint, request),
-        _ => endpoint.jobs.iter().map(|job| job.work_ms).sum::<f64>() / jobs as f64,
+    let mean = match endpoint.in_flight() {
+        0 => work_at(&known.rates(), request).total_ms(),
+        jobs => busy.work_ms / f64::from(jobs),
     };
     mean * (1.0 + GROWTH * batch) * ahead / batch.max(1.0)
 }

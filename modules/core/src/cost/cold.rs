@@ -17,13 +17,12 @@
 //! as were seen. Sizes: learned, else size on disk x 1.2, else 6 GB. Load time: learned, else size / 1.5 GB/s + 1.5 s, 5 s
 //! where no size is told. Sums over models are made in whole numbers, so that their order does not matter.
 
-use std::sync::Arc;
-
 use crate::endpoint::{Endpoint, EngineClass, Inventory, ModelState};
 use crate::facts::RequestFacts;
 use crate::time::Time;
 
-use super::slots::{Runner, slots};
+use super::busy::{Busy, Runner};
+use super::held::{Held, HeldModel};
 use super::{History, Known, Price, Replicas, local};
 
 /// Bytes per millisecond from disk: 1.5 GB/s.
@@ -75,7 +74,7 @@ pub fn memory_bytes(endpoint: &Endpoint, model: &str) -> u64 {
     bytes_of(endpoint, model, endpoint.models.get(model))
 }
 
-fn bytes_of(endpoint: &Endpoint, model: &str, state: Option<&ModelState>) -> u64 {
+pub(super) fn bytes_of(endpoint: &Endpoint, model: &str, state: Option<&ModelState>) -> u64 {
     let learned = state.and_then(|state| state.size_vram);
     let by_size = || disk_bytes(endpoint, model, state).map(|bytes| (bytes as f64 * OVERHEAD) as u64);
     learned.or_else(by_size).unwrap_or(UNKNOWN_BYTES)
@@ -90,7 +89,7 @@ pub(super) fn load_wait(known: &Known<'_>) -> f64 {
     let Some(model) = known.local.filter(|_| !known.is_warm()) else { return 0.0 };
     match known.state.filter(|state| is_loading_for(state, known.request)) {
         Some(state) => left_of_load(known.endpoint, model, state, known.now),
-        None => load_of(known.endpoint, model, known.state) + loads_begun_ms(known.endpoint, known.now),
+        None => load_of(known.endpoint, model, known.state) + known.busy().loads_begun_ms,
     }
 }
 
@@ -157,71 +156,66 @@ impl Market<'_> {
     pub fn add_to(&self, price: &mut Price, known: &Known<'_>) {
         let Some(model) = known.local.filter(|_| !known.is_warm()) else { return };
         price.load = known.load_wait_ms();
-        let own = known.state.filter(|state| state.resident || state.loading);
-        if own.is_some_and(|state| is_loading_for(state, known.request)) {
+        if known.state.is_some_and(|state| is_loading_for(state, known.request)) {
             return;
         }
+        let (held, busy) = (known.held(), known.busy());
+        let own = held.models.iter().find(|held| Some(held.place) == known.place);
         let (reload, reload_drain) = match own {
-            Some(state) => {
-                (self.leaving_ms(known.endpoint, model, state), drain_ms(known, |runner| runner.local == Some(model)))
-            }
+            Some(own) => (
+                self.leaving_ms(known.endpoint, own),
+                drain_ms(&busy, |runner| runner.is_of(known.endpoint, known.place, Some(model))),
+            ),
             None => (0.0, 0.0),
         };
-        let (others, others_drain) = self.make_room(known, model);
+        let (others, others_drain) = self.make_room(known, model, &held, &busy);
         price.wait = price.wait.max(reload_drain).max(others_drain);
         price.evict = reload + others;
     }
 
     /// What it costs to make room for a model among the others: (evictions, drain), in milliseconds.
-    fn make_room(&self, known: &Known<'_>, model: &str) -> (f64, f64) {
+    fn make_room(&self, known: &Known<'_>, model: &str, held: &Held, busy: &Busy) -> (f64, f64) {
         let endpoint = known.endpoint;
-        let is_held = |name: &str, state: &ModelState| name != model && (state.resident || state.loading);
-        let held = || endpoint.models.iter().filter(|(name, state)| is_held(name, state));
-        let bytes = |(name, state): (&Arc<str>, &ModelState)| bytes_of(endpoint, name, Some(state));
+        let others = || held.models.iter().filter(|held| Some(held.place) != known.place);
         let need = bytes_of(endpoint, model, known.state);
-        let (count, used) = held().map(bytes).fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        let (count, used) = others().fold((0, 0), |(count, sum), held| (count + 1, sum + held.bytes));
         let memory = self.memory(endpoint, used);
         let short = (need + used).saturating_sub(memory);
         let crowded = count >= MODELS_AT_ONCE.max(self.history.most_models(endpoint.id));
         if count == 0 || (short == 0 && !crowded) {
             return (0.0, 0.0);
         }
-        let runners = known.runners();
-        let is_busy =
-            |runner: &Runner<'_>| runner.local.zip(runner.state).is_some_and(|(name, state)| is_held(name, state));
-        let is_idle = |name: &str| !runners.iter().any(|runner| runner.local == Some(name));
+        let is_busy = |runner: &Runner| runner.model.is_some_and(|model| others().any(|held| held.place == model));
         if need as f64 > WHOLE * memory as f64 {
-            return (self.victims(endpoint, held()).average(u64::MAX), drain_ms(known, is_busy));
+            return (self.victims(endpoint, others()).average(u64::MAX), drain_ms(busy, is_busy));
         }
-        let idle = || held().filter(|(name, _)| is_idle(name));
-        let (idle_count, idle_bytes) = idle().map(bytes).fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        let is_idle = |held: &&HeldModel| !busy.runners.iter().any(|runner| runner.model == Some(held.place));
+        let idle = || others().filter(is_idle);
+        let (idle_count, idle_bytes) = idle().fold((0, 0), |(count, sum), held| (count + 1, sum + held.bytes));
         if idle_count > 0 && idle_bytes >= short {
             return (self.victims(endpoint, idle()).average(short), 0.0);
         }
-        let first = runners.iter().filter(|runner| is_busy(runner));
-        let first = first.map(|runner| runner.drain_ms(runners.len(), slots(endpoint))).fold(f64::INFINITY, f64::min);
-        (self.victims(endpoint, held()).average(short), if first.is_finite() { first } else { 0.0 })
+        let first = busy.runners.iter().filter(|runner| is_busy(runner));
+        let first = first.map(|runner| runner.drain_ms(busy.runners.len(), busy.slots)).fold(f64::INFINITY, f64::min);
+        (self.victims(endpoint, others()).average(short), if first.is_finite() { first } else { 0.0 })
     }
 
-    fn victims<'m>(
-        &self,
-        endpoint: &Endpoint,
-        models: impl Iterator<Item = (&'m Arc<str>, &'m ModelState)>,
-    ) -> Victims {
-        models.fold(Victims::default(), |sum, (model, state)| Victims {
+    fn victims<'h>(&self, endpoint: &Endpoint, held: impl Iterator<Item = &'h HeldModel>) -> Victims {
+        held.fold(Victims::default(), |sum, held| Victims {
             count: sum.count + 1,
-            bytes: sum.bytes + bytes_of(endpoint, model, Some(state)),
-            price_us: sum.price_us + (self.leaving_ms(endpoint, model, state) * 1000.0) as u64,
+            bytes: sum.bytes + held.bytes,
+            price_us: sum.price_us + (self.leaving_ms(endpoint, held) * 1000.0) as u64,
         })
     }
 
     /// What a resident's leaving costs: the expected reload, weighted, and the rest of its least stay.
-    fn leaving_ms(&self, endpoint: &Endpoint, model: &str, state: &ModelState) -> f64 {
-        let demand = self.replicas.demand(self.history, model, state.runner_key, self.now);
+    fn leaving_ms(&self, endpoint: &Endpoint, held: &HeldModel) -> f64 {
+        let name = || endpoint.models.get_index(held.place).map_or("", |(name, _)| name);
+        let demand = self.replicas.demand(self.history, held.runner, name, self.now);
         let wanted = |seconds: f64| 1.0 - (-demand.rate * seconds).exp();
-        let stay = (self.min_residency_ms - self.now.millis_since(state.since)).max(0.0);
+        let stay = (self.min_residency_ms - self.now.millis_since(held.since)).max(0.0);
         let stays = if stay > 0.0 { stay * wanted(stay / 1000.0) } else { 0.0 };
-        self.kappa * load_of(endpoint, model, Some(state)) * demand.wanted + stays
+        self.kappa * held.load_ms * demand.wanted + stays
     }
 
     fn memory(&self, endpoint: &Endpoint, used: u64) -> u64 {
@@ -238,8 +232,7 @@ impl Victims {
 }
 
 /// Until all the named runners are done: milliseconds.
-fn drain_ms(known: &Known<'_>, leaves: impl Fn(&Runner<'_>) -> bool) -> f64 {
-    let (runners, slots) = (known.runners(), slots(known.endpoint));
-    let leaving = runners.iter().filter(|runner| leaves(runner));
-    leaving.map(|runner| runner.drain_ms(runners.len(), slots)).fold(0.0, f64::max)
+fn drain_ms(busy: &Busy, leaves: impl Fn(&Runner) -> bool) -> f64 {
+    let leaving = busy.runners.iter().filter(|runner| leaves(runner));
+    leaving.map(|runner| runner.drain_ms(busy.runners.len(), busy.slots)).fold(0.0, f64::max)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::endpoint::{Endpoint, EndpointId, Endpoints};
@@ -22,9 +23,9 @@ const GENERATION: usize = 2048;
 /// Demand per runner and the most that each endpoint was seen to hold.
 #[derive(Debug, Default)]
 pub struct History {
-    young: HashMap<u64, Demand>,
-    old: HashMap<u64, Demand>,
-    most: HashMap<EndpointId, Held>,
+    young: HashMap<u64, Demand, RandomState>,
+    old: HashMap<u64, Demand, RandomState>,
+    most: HashMap<EndpointId, Held, RandomState>,
 }
 
 /// A fading count and when it was brought up to date.

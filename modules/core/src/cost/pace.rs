@@ -6,11 +6,11 @@
 //! got in its company with the work that it needs. Who became slow is looked at again after [`LOOK_AGAIN_MS`]. Where no job
 //! is overdue and nothing was seen: 1.
 
-use crate::endpoint::{Endpoint, EngineClass};
+use crate::endpoint::Endpoint;
 use crate::learn::pace::{SHORTEST_MS, overdue};
 use crate::time::Time;
 
-use super::slots::{Runners, slots};
+use super::busy::Busy;
 use super::work_at;
 
 /// A prompt without a token after this many times its work is late.
@@ -20,23 +20,19 @@ const LOOK_AGAIN_MS: f64 = 30_000.0;
 /// What answers that run show counts from this factor on.
 const SHOWN: f64 = 1.5;
 
-/// The factor on all learned times. 1 for a batching engine: its iterations are another matter.
-pub(super) fn of(endpoint: &Endpoint, runners: &Runners<'_>, now: Time) -> f64 {
-    if endpoint.class == EngineClass::Batching {
-        return 1.0;
-    }
+/// The factor on all learned times of an engine with slots; a batching engine's iterations are another matter.
+pub(super) fn of(endpoint: &Endpoint, busy: &Busy, now: Time) -> f64 {
     let seen = endpoint.pace.now(now);
     if endpoint.jobs.is_empty() {
         let asked_lately = now.millis_since(endpoint.last_pick) < LOOK_AGAIN_MS;
         return endpoint.pace.recovered().filter(|_| !asked_lately).map_or(seen, |factor| seen.min(factor));
     }
-    let (slots, models) = (slots(endpoint), runners.len() as f64);
+    let (slots, models) = (busy.slots, busy.runners.len() as f64);
     let (mut done, mut needed, mut answers, mut late) = (0.0, 0.0, 0, 0.0_f64);
-    for runner in runners.iter() {
-        let (slowdown, rates) = (runner.slowdown(slots, models), runner.rates());
-        let loads = runner.state.is_some_and(|state| state.loading);
-        let jobs = endpoint.jobs.iter().filter(|job| job.local.as_deref() == runner.local);
-        for (place, job) in jobs.enumerate() {
+    for runner in &busy.runners {
+        let (slowdown, rates) = (runner.slowdown(slots, models), runner.rates(endpoint));
+        let loads = runner.state(endpoint).is_some_and(|state| state.loading);
+        for (place, job) in runner.jobs(endpoint).enumerate() {
             if (place as f64 >= slots && job.first_token.is_none()) || job.cold || loads {
                 continue;
             }

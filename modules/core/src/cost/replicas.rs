@@ -8,7 +8,6 @@ use crate::time::Time;
 
 use super::History;
 use super::cold::HORIZON_S;
-use super::history::runner;
 
 /// Runners that are kept in mind.
 const ROOM: usize = 16;
@@ -41,15 +40,21 @@ impl<'a> Replicas<'a> {
     }
 
     /// The demand for one of the copies, seen from an endpoint that holds one.
-    pub(super) fn demand(&self, history: &History, model: &str, runner_key: u64, now: Time) -> Demand {
-        let runner = runner(model, runner_key);
+    /// `runner`: its number; `model`: the engines' name of it.
+    pub(super) fn demand<'m>(
+        &self,
+        history: &History,
+        runner: u64,
+        model: impl FnOnce() -> &'m str,
+        now: Time,
+    ) -> Demand {
         let place = &self.kept[runner as usize % ROOM];
         if let Some((kept, demand)) = place.get()
             && kept == runner
         {
             return demand;
         }
-        let rate = history.rate_of(runner, now) / (1.0 + self.elsewhere(model));
+        let rate = history.rate_of(runner, now) / (1.0 + self.elsewhere(model()));
         let demand = Demand { rate, wanted: 1.0 - (-rate * HORIZON_S).exp() };
         place.set(Some((runner, demand)));
         demand

@@ -17,111 +17,25 @@
 //! declared nor reported = as many as were seen to answer at once, at least 1 (they only price, they hold nobody back);
 //! others' jobs count as half done.
 
-use crate::endpoint::{Endpoint, Job, ModelState, Rates};
-use crate::learn::line::CROWDING;
+use crate::endpoint::{Endpoint, Job, Rates};
 use crate::time::Time;
 
-use super::cold::loads_begun_ms;
-use super::{Known, Price, Reserved, pace, work_at};
+use super::busy::Busy;
+use super::{Known, Price, Reserved, work_at};
 
 /// The least share of a job's work, estimated or done, that is taken to remain.
 const LEAST_REMAINING: f64 = 0.25;
 /// The share of others' jobs that is taken to remain.
 const OTHERS_REMAINING: f64 = 0.5;
 
-/// One model's jobs on an engine.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Runner<'a> {
-    /// The engine's name of the model.
-    pub(super) local: Option<&'a str>,
-    /// What is known of the model.
-    pub(super) state: Option<&'a ModelState>,
-    /// Our jobs.
-    jobs: u32,
-    /// What remains of their work, milliseconds at batch 1.
-    remaining_ms: f64,
-    /// What each further job adds to the time of all.
-    crowding: f64,
-}
-
-/// Runners for which nothing is allocated.
-const FEW: usize = 6;
-
-/// Our jobs by model, in order of their first job, and the endpoint's pace.
-pub(super) struct Runners<'a> {
-    few: [Runner<'a>; FEW],
-    /// How many of the few are there.
-    count: usize,
-    more: Vec<Runner<'a>>,
-    pace: f64,
-}
-
-impl<'a> Runners<'a> {
-    /// The runners without what remains of their work.
-    fn of(endpoint: &'a Endpoint) -> Runners<'a> {
-        let mut runners = Runners { few: [Runner::default(); FEW], count: 0, more: Vec::new(), pace: 1.0 };
-        for job in &endpoint.jobs {
-            let local = job.local.as_deref();
-            if let Some(runner) = runners.iter_mut().find(|runner| runner.local == local) {
-                runner.jobs += 1;
-                continue;
-            }
-            let state = local.and_then(|local| endpoint.models.get(local));
-            let crowding = state.map_or(CROWDING, |state| state.rates.crowding);
-            runners.push(Runner { local, state, jobs: 1, remaining_ms: 0.0, crowding });
-        }
-        runners
-    }
-
-    fn push(&mut self, runner: Runner<'a>) {
-        match self.few.get_mut(self.count) {
-            Some(place) => (*place, self.count) = (runner, self.count + 1),
-            None => self.more.push(runner),
-        }
-    }
-
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Runner<'a>> {
-        self.few[..self.count].iter().chain(&self.more)
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Runner<'a>> {
-        self.few[..self.count].iter_mut().chain(&mut self.more)
-    }
-
-    /// How many.
-    pub(super) fn len(&self) -> usize {
-        self.count + self.more.len()
-    }
-}
-
-impl Runner<'_> {
-    /// Learned speeds, else the priors.
-    pub(super) fn rates(&self) -> Rates {
-        self.state.map(|state| state.rates).unwrap_or_default()
-    }
-
-    /// How much longer than alone its jobs take, with `models` runners at work and `slots` each.
-    pub(super) fn slowdown(&self, slots: f64, models: f64) -> f64 {
-        (1.0 + self.crowding * (f64::from(self.jobs).min(slots) - 1.0)) * models
-    }
-
-    /// Until all its jobs are done, in milliseconds, with `models` runners at work and `slots` each.
-    pub(super) fn drain_ms(&self, models: usize, slots: f64) -> f64 {
-        self.remaining_ms * models as f64 / speed_up(f64::from(self.jobs).min(slots), self.crowding)
-    }
-}
-
 /// Wait, prefill and decode.
 pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
     let (endpoint, request, now) = (known.endpoint, known.request, known.now);
     let rates = known.rates();
     let (own, crowding) = (work_at(&rates, request), rates.crowding);
-    let slots = slots(endpoint);
-    let runners = known.runners();
-    let pace = runners.pace;
-    let mine = runners.iter().find(|runner| runner.local == known.local);
-    let models = (runners.len() + usize::from(mine.is_none())) as f64;
+    let busy = known.busy();
+    let (slots, pace, mine) = (busy.slots, busy.pace, known.runner(&busy));
+    let models = (busy.runners.len() + usize::from(mine.is_none())) as f64;
 
     let others = endpoint.others(now);
     let promised = reserved.count as f64;
@@ -132,12 +46,12 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
         true => 0.0,
         false => remaining * models / speed_up(slots, crowding) * (queued - slots + 1.0) / queued,
     };
-    let loads = || if known.is_warm() { loads_begun_ms(endpoint, now) } else { 0.0 };
+    let loads = || if known.is_warm() { busy.loads_begun_ms } else { 0.0 };
     let at_cap = match request.uncapped {
         true => 0.0,
         false => {
             let promised = Reserved { ms: reserved.ms * pace, ..reserved };
-            cap_wait(endpoint, runners, promised, |busy| speed_up(busy.min(slots), crowding), loads, now)
+            cap_wait(endpoint, &busy, promised, |jobs| speed_up(jobs.min(slots), crowding), loads, now)
         }
     };
 
@@ -156,7 +70,7 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
 /// milliseconds. `speed`: that of so many jobs of one runner.
 fn cap_wait(
     endpoint: &Endpoint,
-    runners: &Runners<'_>,
+    busy: &Busy,
     reserved: Reserved,
     speed: impl Fn(f64) -> f64,
     loads: impl Fn() -> f64,
@@ -164,9 +78,9 @@ fn cap_wait(
 ) -> f64 {
     let ahead = f64::from(endpoint.in_flight()) + reserved.count as f64;
     let Some(cap) = endpoint.cap(now).map(f64::from).filter(|cap| ahead >= *cap && ahead > 0.0) else { return 0.0 };
-    let remaining = runners.iter().map(|runner| runner.remaining_ms).sum::<f64>() + reserved.ms;
-    let busy = ahead.min(cap.max(1.0)) / runners.len().max(1) as f64;
-    (remaining / speed(busy) + loads()) * (ahead - cap + 1.0) / ahead
+    let remaining = busy.runners.iter().map(|runner| runner.remaining_ms).sum::<f64>() + reserved.ms;
+    let jobs = ahead.min(cap.max(1.0)) / busy.runners.len().max(1) as f64;
+    (remaining / speed(jobs) + loads()) * (ahead - cap + 1.0) / ahead
 }
 
 /// How many jobs one runner works on at once: declared, else reported, else the most that were seen to answer at once.
@@ -176,32 +90,14 @@ pub(crate) fn slots(endpoint: &Endpoint) -> f64 {
 }
 
 /// `g(k)`: total speed of `k` jobs of one runner; 1 for one.
-fn speed_up(jobs: f64, crowding: f64) -> f64 {
+pub(super) fn speed_up(jobs: f64, crowding: f64) -> f64 {
     let jobs = jobs.max(1.0);
     jobs / (1.0 + crowding * (jobs - 1.0))
 }
 
-/// Our jobs by model with what remains of their work.
-pub(super) fn runners(endpoint: &Endpoint, now: Time) -> Runners<'_> {
-    let mut runners = Runners::of(endpoint);
-    let pace = pace::of(endpoint, &runners, now);
-    runners.pace = pace;
-    let (slots, models) = (slots(endpoint), runners.len() as f64);
-    for runner in runners.iter_mut() {
-        let (slowdown, rates) = (runner.slowdown(slots, models), runner.rates());
-        let jobs = endpoint.jobs.iter().filter(|job| job.local.as_deref() == runner.local);
-        let left = |(place, job): (usize, &Job)| match (place as f64) < slots {
-            true => remaining(endpoint, job, &rates, slowdown, pace, now),
-            false => job.work_ms,
-        };
-        runner.remaining_ms = pace * jobs.enumerate().map(left).sum::<f64>();
-    }
-    runners
-}
-
 /// What remains of a job that has a slot, at the learned speed. The first token of a stream tells exactly where the prompt
 /// ended; until then (and for answers in one piece) the time since the start is taken, less the load that it paid for.
-fn remaining(endpoint: &Endpoint, job: &Job, rates: &Rates, slowdown: f64, pace: f64, now: Time) -> f64 {
+pub(super) fn remaining(endpoint: &Endpoint, job: &Job, rates: &Rates, slowdown: f64, pace: f64, now: Time) -> f64 {
     let load = job.local.as_deref().filter(|_| job.cold).map_or(0.0, |local| super::load_ms(endpoint, local));
     let done = job.done_ms(slowdown, load, now) / pace;
     let own = work_at(rates, &job.request);

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::endpoint::Endpoint;
 
 /// Counts over the table's rows.
@@ -12,7 +14,7 @@ pub(super) struct Copies {
     /// What each row held when it was read.
     rows: Vec<Row>,
     some_stale: bool,
-    count: HashMap<Arc<str>, u32>,
+    count: HashMap<Arc<str>, u32, RandomState>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ impl Copies {
     }
 }
 
-fn forget(count: &mut HashMap<Arc<str>, u32>, held: &[Arc<str>]) {
+fn forget(count: &mut HashMap<Arc<str>, u32, RandomState>, held: &[Arc<str>]) {
     for model in held {
         if let Some(copies) = count.get_mut(model) {
             *copies -= 1;
