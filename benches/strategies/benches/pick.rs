@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p arriero-strategies --bench pick` measures and prints. With `PICK_MD=FILE` it also writes the tables there:
 //! `benches/results/pick.md` was made so. Picks: mean of criterion, in microseconds, bare [`arriero_core::Strategy::pick`] on
-//! candidates that are there already. Calls: every single call timed by itself.
+//! candidates that are there already, a millisecond after one another. Calls: every single call timed by itself.
 #![expect(clippy::print_stdout, reason = "tables of a command-line tool")]
 #![allow(missing_docs, reason = "a benchmark")]
 
@@ -38,7 +38,8 @@ fn figures() -> PathBuf {
 fn measure(criterion: &mut Criterion, group: &str, class: EngineClass, modules: fn() -> Vec<Made>) {
     let mut measured = criterion.benchmark_group(group);
     for size in SIZES {
-        let rack = Rack::busy(size, class);
+        let mut rack = Rack::busy(size, class);
+        let begun = rack.now;
         for (name, mut strategy) in modules() {
             rack.introduce(strategy.as_mut());
             let shown = rack.shown(strategy.as_ref());
@@ -47,6 +48,7 @@ fn measure(criterion: &mut Criterion, group: &str, class: EngineClass, modules: 
             measured.bench_function(BenchmarkId::new(name, size), |bencher| {
                 bencher.iter(|| {
                     turn = (turn + 1) % requests.len();
+                    rack.now = begun + Duration::from_millis(turn as u64);
                     rack.pick(strategy.as_ref(), &requests[turn], &shown, &mut rng)
                 });
             });
