@@ -1,8 +1,10 @@
-//! A plain table: means over seeds of each measure, and of its ratio to the first arm's on the same seed. Seconds.
+//! A plain table: means over seeds of each measure, and of its ratio to the first arm's on the same seed, give or take
+//! Student's 95 % interval. Seconds.
 
 use std::fmt::Write;
 
 use arriero_lab::sim::{Arm, Run};
+use arriero_lab::stats::over_seeds;
 
 /// A measure of one run.
 type Measure = (&'static str, fn(&Run) -> f64);
@@ -40,7 +42,7 @@ fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
 pub fn text(arms: &[Arm], runs: &[Vec<Run>]) -> String {
     let mut out = format!("{:<28}", "strategy");
     for (name, _) in MEASURES {
-        let _ = write!(out, " {name:>17}");
+        let _ = write!(out, " {name:>19}");
     }
     let _ = writeln!(out, " {:>8}", "errors");
     for (arm, own) in arms.iter().zip(runs) {
@@ -50,7 +52,7 @@ pub fn text(arms: &[Arm], runs: &[Vec<Run>]) -> String {
             let pairs = values.iter().zip(runs[0].iter().map(measure));
             let ratios: Vec<f64> = pairs.map(|(value, base)| if *value == base { 1.0 } else { value / base }).collect();
             let (ratio, half) = (mean(&ratios), interval(&ratios));
-            let _ = write!(out, " {:>8.2} {ratio:>4.2}±{half:>3.2}", mean(&values));
+            let _ = write!(out, " {:>8.2} {ratio:>4.3}±{half:>3.3}", mean(&values));
         }
         let errors: Vec<f64> = own.iter().map(Run::errors).collect();
         let _ = writeln!(out, " {:>7.3}%", 100.0 * mean(&errors));
@@ -58,9 +60,7 @@ pub fn text(arms: &[Arm], runs: &[Vec<Run>]) -> String {
     out
 }
 
-/// Half of a rough interval: two standard errors.
+/// Half of the interval; one seed has none.
 fn interval(values: &[f64]) -> f64 {
-    let (count, mean) = (values.len() as f64, mean(values));
-    let square: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    if count < 2.0 { 0.0 } else { 2.0 * (square / (count - 1.0) / count).sqrt() }
+    over_seeds(values.iter().copied()).and_then(|estimate| estimate.reach()).unwrap_or(0.0)
 }

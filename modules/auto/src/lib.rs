@@ -208,6 +208,11 @@ impl Strategy for Chooser {
         }
     }
 
+    /// What the one that is asked believes.
+    fn cached_tokens(&self, endpoint: &Endpoint, request: &RequestFacts) -> u32 {
+        self.asked().1.cached_tokens(endpoint, request)
+    }
+
     fn options(&self) -> serde_json::Value {
         serde_json::json!({})
     }

@@ -48,7 +48,7 @@ impl Guarded {
     }
 
     /// Prompt tokens that it believes to be cached there.
-    pub(crate) fn cached_tokens(&self, endpoint: EndpointId, request: &RequestFacts) -> u32 {
+    pub(crate) fn cached_tokens(&self, endpoint: &Endpoint, request: &RequestFacts) -> u32 {
         if !self.needs.prompt_blocks || request.prompt_blocks.is_empty() {
             return 0;
         }

@@ -8,17 +8,20 @@
 //!
 //! Memory: a block of one endpoint takes at most [`block_bytes`], growth of the tables included. The limit is shared evenly,
 //! so an endpoint gets the smaller of its capacity and its share. Noting and forgetting a block take constant time.
-//! Endpoints that are not known hold nothing.
+//! Endpoints that are not known hold nothing. [`Caches`] feeds such an index with events and knows when a cache is lost.
 
 use std::collections::HashMap;
 
 use crate::endpoint::EndpointId;
+use crate::time::Time;
 
+mod caches;
 mod lru;
 mod spread;
 #[cfg(test)]
 mod tests;
 
+pub use caches::{Caches, Held, INDEX_BYTES, UNKNOWN_TOKENS};
 use lru::Lru;
 use spread::Spread;
 
@@ -140,14 +143,14 @@ impl PrefixIndex {
         }
     }
 
-    /// Notes that an endpoint computes a prompt: its blocks are now the latest used. Unknown endpoints note nothing.
-    pub fn note(&mut self, endpoint: EndpointId, prompt: &[u64]) {
+    /// Notes that an endpoint computes a prompt now: its blocks are the latest used. Unknown endpoints note nothing.
+    pub fn note(&mut self, endpoint: EndpointId, prompt: &[u64], now: Time) {
         let Some(bit) = self.bits.get(&endpoint.0).copied() else { return };
         let share = self.share();
         for block in prompt.iter().rev() {
             let Some(place) = &mut self.places[bit] else { return };
             let most = place.capacity.min(share);
-            if place.blocks.touch(*block) || most == 0 {
+            if place.blocks.touch(*block, now) || most == 0 {
                 continue;
             }
             if place.blocks.len() >= most
@@ -156,7 +159,7 @@ impl PrefixIndex {
                 self.leave(bit, gone);
             }
             if let Some(place) = &mut self.places[bit] {
-                place.blocks.add(*block);
+                place.blocks.add(*block, now);
             }
             self.join(bit, *block);
         }
@@ -229,6 +232,17 @@ impl PrefixIndex {
         matches
     }
 
+    /// Leading blocks of what an endpoint holds of a prompt that were used at `since` or later. A block is never used later
+    /// than those before it.
+    pub fn used_since(&self, endpoint: EndpointId, held: &[u64], since: Time) -> u32 {
+        let place = self.bits.get(&endpoint.0).and_then(|bit| self.places[*bit].as_ref());
+        let is_late = |block: &u64| place.and_then(|place| place.blocks.used(*block)).is_some_and(|used| used >= since);
+        match held.last() {
+            Some(last) if is_late(last) => held.len() as u32,
+            _ => held.partition_point(is_late) as u32,
+        }
+    }
+
     /// Blocks that an endpoint holds.
     pub fn held(&self, endpoint: EndpointId) -> usize {
         let bit = self.bits.get(&endpoint.0);
@@ -264,6 +278,11 @@ impl<'a> Matches<'a> {
         }
         self.levels[self.used] = (blocks, set);
         self.used += 1;
+    }
+
+    /// True if nobody holds anything of it.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
     }
 
     /// Leading blocks that the endpoint holds.

@@ -31,7 +31,7 @@ pub trait Strategy: Send {
 
     /// Prompt tokens that the endpoint's prefix cache is believed to hold of a request that starts there: the core's
     /// learning and prices count them as computed already. Asked just before [`Event::Started`].
-    fn cached_tokens(&self, _endpoint: EndpointId, _request: &RequestFacts) -> u32 {
+    fn cached_tokens(&self, _endpoint: &Endpoint, _request: &RequestFacts) -> u32 {
         0
     }
 

@@ -5,14 +5,21 @@
 //! cold price of the second. The prices are the core's (`arriero_core::cost`). A model loaded with other runner options
 //! (`num_ctx` ...) is cold, so that two clients with different options settle on two endpoints. Loads already begun on an
 //! endpoint are part of its load price, and a second load waits in the queue, where it may still go elsewhere, until the
-//! first is done. An endpoint that is free and warm counts `theta` times, as in queue-aware; a load gets no discount.
-//! Where no candidate needs a load, ties take turns; else they go by hash, so that a model keeps its places.
+//! first is done. An endpoint that is free and warm counts `theta` times, as in queue-aware. A load gets no discount, unless
+//! it drives nothing out: an engine that stands empty (it was away, its models expired) serves those who come next as
+//! well, and no single request's wait may ever be worth the load. Where no candidate needs a load, ties take turns; else they go
+//! by hash, so that a model keeps its places.
+//!
+//! What an endpoint's prefix cache is believed to hold of the prompt is taken off (`cached`), as in prefix-affinity: where the
+//! model has to be loaded, nothing is. Without prompt blocks, or where engines tell nothing of a cache, that term is 0.
 //!
 //! An engine that does not report resident models is priced as warm; missing sizes, speeds and lengths fall back on the
 //! priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
 
-use arriero_core::cost::{Choice, History, Known, Market, Replicas, Reserved, is_warm, loads_another, open};
-use arriero_core::{Context, Event, Module, Needs, Pick, RequestFacts, Strategy};
+use arriero_core::cost::{Batch, Choice, History, Known, Market, Replicas, Reserved, is_warm, loads_another, open};
+use arriero_core::endpoint::Endpoint;
+use arriero_core::prefix::Caches;
+use arriero_core::{Context, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +37,7 @@ pub struct Options {
     /// as it is likely to be wanted in them.
     #[schemars(range(min = 0.0, max = 3600.0))]
     pub min_residency_seconds: f64,
-    /// Factor on the price of an endpoint that is free now and has the model loaded, as in queue-aware: 0 never waits
+    /// Factor on the price of an endpoint that is free now and has the model loaded, or room for it, as in queue-aware: 0 never waits
     /// while there is one, 1 waits whenever that ends earlier for this request alone.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub theta: f64,
@@ -58,19 +65,23 @@ impl Module for ModelAffinity {
         if !(0.0..=1.0).contains(&options.theta) {
             return Err(format!("theta: found {}, allowed 0 to 1", options.theta));
         }
-        Ok(Box::new(Affinity { options, history: History::default() }))
+        Ok(Box::new(Affinity { options, history: History::default(), caches: Caches::default() }))
     }
 }
 
 struct Affinity {
     options: Options,
     history: History,
+    caches: Caches,
 }
 
-/// A load gets no discount: its price already says when it is worth it.
+/// A load that drives something out gets no discount: its price already says when it is worth it.
 const COLD_THETA: f64 = 1.0;
 /// Where nothing is to be loaded, prices within this share are equal, and endpoints take turns.
 const TIE: f64 = 0.01;
+/// The same on engines with slots that hold the same of the prompt: what tells their prices apart was learned or reported,
+/// and several proxies that follow it to the last percent meet at the same engine.
+const WIDE_TIE: f64 = 0.1;
 
 impl Affinity {
     fn market<'a>(&'a self, replicas: &'a Replicas<'a>, cx: &Context<'_>) -> Market<'a> {
@@ -82,7 +93,7 @@ impl Affinity {
 impl Strategy for Affinity {
     fn needs(&self) -> Needs {
         let mut needs = Needs::default();
-        needs.full_endpoints = true;
+        (needs.full_endpoints, needs.prompt_blocks) = (true, true);
         needs
     }
 
@@ -91,23 +102,31 @@ impl Strategy for Affinity {
         let replicas = if some_cold { Replicas::of(cx.table) } else { Replicas::default() };
         let market = self.market(&replicas, cx);
         let theta = self.options.theta;
+        let held = self.caches.find(request);
         let mut choice = Choice::new(theta, request, cx);
         if !some_cold {
-            choice = choice.ties_in_turn(TIE);
+            let is_wide = open(cx).all(|endpoint| endpoint.class == EngineClass::Slots) && held.is_level(open(cx));
+            choice = choice.ties_in_turn(if is_wide { WIDE_TIE } else { TIE });
         }
         for endpoint in open(cx) {
             let known = Known::here(endpoint, request, cx);
             let warm = known.is_warm();
-            let mut price = known.completion(Reserved::of(endpoint, cx));
+            let batch = Batch { matched: f64::from(held.tokens(endpoint)), ..Batch::default() };
+            let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
             market.add_to(&mut price, &known);
             let free = known.may_take() && (warm || request.uncapped || !loads_another(endpoint, request));
-            choice.offer_at(endpoint, price, free, if warm { theta } else { COLD_THETA });
+            choice.offer_at(endpoint, price, free, if warm || price.evict == 0.0 { theta } else { COLD_THETA });
         }
         choice.pick(cx)
     }
 
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
         self.history.observe(event, cx.table, cx.now);
+        self.caches.observe(event, cx);
+    }
+
+    fn cached_tokens(&self, endpoint: &Endpoint, request: &RequestFacts) -> u32 {
+        self.caches.held(endpoint, request)
     }
 
     fn options(&self) -> serde_json::Value {

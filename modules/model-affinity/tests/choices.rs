@@ -56,6 +56,30 @@ fn warm_wins_while_waiting_is_cheaper_than_a_load_and_a_copy_comes_when_not() {
 }
 
 #[test]
+fn an_empty_engine_is_filled_sooner_than_a_wanted_model_is_driven_out() {
+    let facts = request("m", 100);
+    let waited_for = |second: Endpoint| {
+        let mut warm = engine("one", &["m"], &[]);
+        warm.spec.max_in_flight = Some(1);
+        let mut stage = stage(Options::default(), vec![warm, second]);
+        stage.endpoints.get_mut(TWO).expect("it joined").spec.vram = Some(7 * GB);
+        for _ in 0..20 {
+            stage.start_at(TWO, &Arc::new(request("other", 100)));
+            stage.end(TWO);
+        }
+        stage.start_at(ONE, &Arc::new(facts.clone()));
+        // promised to it before: two seconds of work
+        stage.reserved = vec![(ONE, 2_000.0)];
+        stage.pick(&facts) == Pick::WaitFor(ONE)
+    };
+    assert!(
+        !waited_for(engine("two", &[], &["m"])),
+        "3 s of waiting are less than a load, but those who follow want it too"
+    );
+    assert!(waited_for(engine("two", &["other"], &["m"])), "it would drive out a model that is wanted");
+}
+
+#[test]
 fn a_full_warm_engine_is_waited_for() {
     let mut warm = engine("one", &["m"], &[]);
     warm.spec.max_in_flight = Some(1);

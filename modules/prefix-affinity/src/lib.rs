@@ -8,16 +8,18 @@
 //! A free endpoint's price is multiplied by [`THETA`], and a request waits for a full one that is still cheaper; batching
 //! engines are full only while they report so. Loads are not discounted, and cost others [`EVICTION`] loads more where they
 //! drive something out, as in queue-aware. Prices within 1 % and 1 ms are a tie: it goes by the prompt's third block, so that
-//! proxies agree where a conversation lives; without blocks by request on batching engines, in turn on others. Missing: no prompt blocks = no `cached`; nothing told of a cache = [`UNKNOWN_TOKENS`].
+//! proxies agree where a conversation lives; without blocks by request on batching engines. Where no candidate has a cache,
+//! or a slot engine's request has no blocks, prices within 10 % are a tie, and go in turn. Missing: no prompt blocks = no
+//! `cached`; nothing told of a cache = [`UNKNOWN_TOKENS`].
 
 use arriero_core::cost::{Batch, Choice, Known, Price, Reserved, Rule, open};
-use arriero_core::{Context, EndpointId, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
+use arriero_core::endpoint::Endpoint;
+use arriero_core::prefix::{Caches, INDEX_BYTES};
+use arriero_core::{Context, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-mod caches;
-
-use caches::{Caches, KEPT};
+pub use arriero_core::prefix::UNKNOWN_TOKENS;
 
 /// The module.
 pub struct PrefixAffinity;
@@ -28,8 +30,8 @@ pub const THETA: f64 = 0.5;
 const TIE: f64 = 0.1;
 /// What a load costs others, in loads, where it drives something out.
 const EVICTION: f64 = 2.0;
-/// Tokens that an engine's prefix cache is taken to hold before it told anything.
-pub const UNKNOWN_TOKENS: u64 = 4_000_000;
+/// The block that tells conversations apart: those before it are often common to all.
+const KEPT: usize = 2;
 /// The least index, in bytes.
 const LEAST_BYTES: u64 = 64 << 10;
 
@@ -63,7 +65,7 @@ pub enum RuleName {
 impl Default for Options {
     fn default() -> Self {
         let weight = arriero_core::cost::batching::FIRST_TOKEN;
-        Options { rule: RuleName::default(), weight, cache_tokens: None, index_bytes: 64 << 20 }
+        Options { rule: RuleName::default(), weight, cache_tokens: None, index_bytes: INDEX_BYTES as u64 }
     }
 }
 
@@ -90,6 +92,18 @@ struct Cached {
     caches: Caches,
 }
 
+impl Cached {
+    /// What ties are hashed with; `None` = they take turns: nobody has a cache that a conversation could return to.
+    fn tie_key(&self, request: &RequestFacts, cx: &Context<'_>) -> Option<u64> {
+        if !cx.endpoints().any(|endpoint| self.caches.is_used(endpoint)) {
+            return None;
+        }
+        let blocks = &request.prompt_blocks;
+        let all_batch = || cx.endpoints().all(|endpoint| endpoint.class == EngineClass::Batching);
+        blocks.get(KEPT).or(blocks.last()).copied().or_else(|| all_batch().then_some(request.id.0))
+    }
+}
+
 impl Strategy for Cached {
     fn needs(&self) -> Needs {
         let mut needs = Needs::default();
@@ -102,14 +116,14 @@ impl Strategy for Cached {
             RuleName::MarginalCost => Rule::Marginal,
             RuleName::Lmetric => Rule::Product,
         };
-        let matches = self.caches.find(&request.prompt_blocks);
+        let held = self.caches.find(request);
         let mut choice = Choice::new(1.0, request, cx);
-        choice = match tie_key(request, cx) {
+        choice = match self.tie_key(request, cx) {
             Some(key) => choice.ties_by(key),
             None => choice.ties_in_turn(TIE),
         };
         for endpoint in open(cx) {
-            let matched = self.caches.matched(endpoint, &matches);
+            let matched = f64::from(held.tokens(endpoint));
             let batch = Batch { rule, first_token: self.options.weight, matched };
             let known = Known::here(endpoint, request, cx);
             let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
@@ -124,18 +138,11 @@ impl Strategy for Cached {
     }
 
     fn observe(&mut self, event: &Event<'_>, cx: &mut Context<'_>) {
-        match event {
-            Event::Started { endpoint, request, .. } => self.caches.started(*endpoint, request, cx),
-            Event::Ended { endpoint, request, outcome, usage, .. } => {
-                self.caches.ended(*endpoint, request, *outcome, usage);
-            }
-            Event::Membership { joined, left } => self.caches.changed(joined, left, cx),
-            _ => {}
-        }
+        self.caches.observe(event, cx);
     }
 
-    fn cached_tokens(&self, endpoint: EndpointId, request: &RequestFacts) -> u32 {
-        self.caches.believed(endpoint, request)
+    fn cached_tokens(&self, endpoint: &Endpoint, request: &RequestFacts) -> u32 {
+        self.caches.held(endpoint, request)
     }
 
     fn options(&self) -> serde_json::Value {
@@ -149,11 +156,4 @@ fn add_load(price: &mut Price, known: &Known<'_>) {
     if price.load > 0.0 {
         price.evict += EVICTION * known.displacing_load_ms();
     }
-}
-
-/// What ties are hashed with; `None` = they take turns.
-fn tie_key(request: &RequestFacts, cx: &Context<'_>) -> Option<u64> {
-    let blocks = &request.prompt_blocks;
-    let all_batch = || cx.endpoints().all(|endpoint| endpoint.class == EngineClass::Batching);
-    blocks.get(KEPT).or(blocks.last()).copied().or_else(|| all_batch().then_some(request.id.0))
 }

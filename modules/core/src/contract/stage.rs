@@ -154,7 +154,8 @@ impl Stage {
     /// Starts a request on an endpoint, as the strategy's own pick.
     pub fn start_at(&mut self, id: EndpointId, request: &Arc<RequestFacts>) {
         if let Some(endpoint) = self.endpoints.get_mut(id) {
-            let job = hold(endpoint, request, self.now, self.strategy.cached_tokens(id, request));
+            let cached = self.strategy.cached_tokens(endpoint, request);
+            let job = hold(endpoint, request, self.now, cached);
             endpoint.jobs.push(job);
             endpoint.last_pick = self.now;
         }

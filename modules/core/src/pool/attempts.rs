@@ -29,8 +29,9 @@ impl Pool {
     ) -> Option<Grant> {
         let Choice { endpoint, module, pinned, explanation } = choice;
         let picked_by = (!pinned).then_some(strategy);
-        let first_byte_within = ledger.table.get(endpoint).and_then(|row| cost::first_byte_within(row, facts, now));
-        let beliefs = self.strategies.iter().map(|running| running.cached_tokens(endpoint, facts));
+        let row = ledger.table.get(endpoint)?;
+        let first_byte_within = cost::first_byte_within(row, facts, now);
+        let beliefs = self.strategies.iter().map(|running| running.cached_tokens(row, facts));
         let cached = beliefs.max().unwrap_or(0).min(facts.prompt_tokens);
         let started = ledger.start(now, self.id, picked_by, endpoint, facts, cached)?;
         if let Some(pin) = facts.pin {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::spread::Spread;
+use crate::time::Time;
 
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -14,6 +15,8 @@ struct Node {
     block: u64,
     newer: u32,
     older: u32,
+    /// Its last use.
+    used: Time,
 }
 
 /// Blocks, doubly linked from the newest to the oldest.
@@ -38,9 +41,15 @@ impl Lru {
         self.places.len()
     }
 
+    /// When a block was used last; `None` if it is not there.
+    pub(super) fn used(&self, block: u64) -> Option<Time> {
+        self.places.get(&block).map(|place| self.nodes[*place as usize].used)
+    }
+
     /// Makes a block the newest. False if it is not there.
-    pub(super) fn touch(&mut self, block: u64) -> bool {
+    pub(super) fn touch(&mut self, block: u64, now: Time) -> bool {
         let Some(place) = self.places.get(&block).copied() else { return false };
+        self.nodes[place as usize].used = now;
         if place != self.newest {
             self.unlink(place);
             self.link(place);
@@ -49,8 +58,8 @@ impl Lru {
     }
 
     /// Adds a block that is not there as the newest.
-    pub(super) fn add(&mut self, block: u64) {
-        let node = Node { block, newer: NONE, older: NONE };
+    pub(super) fn add(&mut self, block: u64, now: Time) {
+        let node = Node { block, newer: NONE, older: NONE, used: now };
         let place = match self.free {
             NONE => {
                 self.nodes.push(node);
@@ -89,7 +98,7 @@ impl Lru {
         };
         let mut place = self.oldest;
         while let Some(node) = self.nodes.get(place as usize) {
-            compact.add(node.block);
+            compact.add(node.block, node.used);
             place = node.newer;
         }
         *self = compact;

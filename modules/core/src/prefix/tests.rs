@@ -20,8 +20,8 @@ fn index(capacity: usize) -> PrefixIndex {
 #[test]
 fn the_longest_leading_run_counts() {
     let mut index = index(100);
-    index.note(A, &prompt(1, 2, 20));
-    index.note(B, &prompt(2, 2, 20));
+    index.note(A, &prompt(1, 2, 20), Time::ZERO);
+    index.note(B, &prompt(2, 2, 20), Time::ZERO);
     let found = |asked: &[u64]| (index.find(asked).blocks(A), index.find(asked).blocks(B));
     assert_eq!(found(&prompt(1, 2, 20)), (22, 2));
     assert_eq!(found(&prompt(1, 2, 30)), (22, 2));
@@ -35,18 +35,18 @@ fn the_longest_leading_run_counts() {
 #[test]
 fn the_longest_unused_goes_first_and_from_its_end() {
     let mut index = index(30);
-    index.note(A, &prompt(1, 0, 20));
-    index.note(A, &prompt(2, 0, 15));
+    index.note(A, &prompt(1, 0, 20), Time::ZERO);
+    index.note(A, &prompt(2, 0, 15), Time::ZERO);
     assert_eq!(index.held(A), 30);
     assert_eq!(index.find(&prompt(1, 0, 20)).blocks(A), 15);
-    index.note(A, &prompt(1, 0, 15));
-    index.note(A, &prompt(3, 0, 10));
+    index.note(A, &prompt(1, 0, 15), Time::ZERO);
+    index.note(A, &prompt(3, 0, 10), Time::ZERO);
     assert_eq!(index.find(&prompt(1, 0, 20)).blocks(A), 15);
     assert_eq!(index.find(&prompt(2, 0, 15)).blocks(A), 5);
     index.set_capacity(A, 12);
     assert_eq!((index.held(A), index.find(&prompt(3, 0, 10)).blocks(A)), (12, 10));
     index.set_capacity(A, 0);
-    index.note(A, &prompt(3, 0, 10));
+    index.note(A, &prompt(3, 0, 10), Time::ZERO);
     assert_eq!(index.held(A), 0);
 }
 
@@ -54,14 +54,14 @@ fn the_longest_unused_goes_first_and_from_its_end() {
 fn leaving_and_restarts_free_what_was_held() {
     let mut index = index(100);
     for id in [A, B] {
-        index.note(id, &prompt(1, 0, 50));
+        index.note(id, &prompt(1, 0, 50), Time::ZERO);
     }
     index.clear(A);
     assert_eq!((index.held(A), index.held(B), index.blocks.len()), (0, 50, 50));
-    index.note(A, &prompt(2, 0, 10));
+    index.note(A, &prompt(2, 0, 10), Time::ZERO);
     assert_eq!(index.held(A), 10, "it is known still");
     index.remove(B);
-    index.note(B, &prompt(1, 0, 50));
+    index.note(B, &prompt(1, 0, 50), Time::ZERO);
     assert_eq!((index.held(B), index.blocks.len()), (0, 10));
     assert_eq!(index.endpoints().collect::<Vec<_>>(), [A]);
     index.remove(A);
@@ -73,7 +73,7 @@ fn more_endpoints_than_a_word_has_bits() {
     let mut index = PrefixIndex::new(8 << 20);
     for id in 0..200 {
         index.set_capacity(EndpointId(id), 100);
-        index.note(EndpointId(id), &prompt(u64::from(id) % 3, 1, 4));
+        index.note(EndpointId(id), &prompt(u64::from(id) % 3, 1, 4), Time::ZERO);
     }
     let matches = index.find(&prompt(1, 1, 4));
     for id in 0..200 {
@@ -93,7 +93,7 @@ fn its_bytes_stay_below_the_limit() {
     for round in 0..20_000_u64 {
         let id = EndpointId(dice.u32(..5 + round as u32 / 2000));
         index.set_capacity(id, 1_000_000);
-        index.note(id, &prompt(dice.u64(..100_000), dice.u64(..3), dice.u64(..40)));
+        index.note(id, &prompt(dice.u64(..100_000), dice.u64(..3), dice.u64(..40)), Time::ZERO);
         if round % 500 == 0 {
             assert!(index.bytes() <= most, "{} bytes after {round} prompts", index.bytes());
         }
@@ -119,11 +119,28 @@ fn it_agrees_with_a_plain_list() {
             let run = asked.iter().take_while(|block| list.contains(block)).count();
             assert_eq!(found.blocks(EndpointId(id as u32)) as usize, run);
         }
-        index.note(EndpointId(place as u32), &asked);
+        index.note(EndpointId(place as u32), &asked, Time::ZERO);
         for block in asked.iter().rev() {
             lists[place].retain(|held| held != block);
             lists[place].insert(0, *block);
             lists[place].truncate(capacity);
         }
     }
+}
+
+#[test]
+fn what_was_used_since_is_a_leading_run() {
+    let at = Time::from_millis;
+    let mut index = index(100);
+    index.note(A, &prompt(1, 3, 10), at(1_000));
+    index.note(A, &prompt(2, 3, 4), at(2_000));
+    index.note(B, &prompt(1, 3, 10), at(3_000));
+    let (old, new) = (prompt(1, 3, 10), prompt(2, 3, 4));
+    assert_eq!(index.used_since(A, &old, at(1_000)), 13);
+    assert_eq!(index.used_since(A, &old, at(1_001)), 3, "the common blocks were used again");
+    assert_eq!(index.used_since(A, &new, at(2_000)), 7);
+    assert_eq!(index.used_since(A, &new, at(2_001)), 0);
+    assert_eq!((index.used_since(A, &[], at(0)), index.used_since(EndpointId(3), &old, at(0))), (0, 0));
+    index.set_capacity(A, 8);
+    assert_eq!(index.used_since(A, &new, at(2_000)), 7, "times stay when room is given back");
 }
