@@ -37,8 +37,8 @@ pub struct Options {
     /// as it is likely to be wanted in them.
     #[schemars(range(min = 0.0, max = 3600.0))]
     pub min_residency_seconds: f64,
-    /// Factor on the price of an endpoint that is free now and has the model loaded, or room for it, as in queue-aware: 0 never waits
-    /// while there is one, 1 waits whenever that ends earlier for this request alone.
+    /// Factor on the price of an endpoint that is free now and has the model loaded, or room for it, as in queue-aware: 0
+    /// never waits while there is one, 1 waits whenever that ends earlier for this request alone.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub theta: f64,
 }
