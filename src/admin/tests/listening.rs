@@ -1,6 +1,7 @@
 //! Listening: a socket file that only its owner opens, that replaces a dead one and leaves with its listener.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,9 +49,11 @@ async fn nobody_connects_before_the_file_is_closed_to_others() {
         let (path, seen, done) = (path.clone(), seen.clone(), done.clone());
         move || {
             while !done.load(Ordering::Relaxed) {
-                if std::os::unix::net::UnixStream::connect(&path).is_ok()
-                    && let Ok(found) = fs::metadata(&path)
-                {
+                let Ok(mut stream) = std::os::unix::net::UnixStream::connect(&path) else { continue };
+                let Ok(found) = fs::metadata(&path) else { continue };
+                // only a listener that still is there says that the file is its own and not the next one's
+                stream.set_nonblocking(true).expect("a socket");
+                if stream.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock) {
                     seen.fetch_add(1, Ordering::Relaxed);
                     assert_eq!(found.permissions().mode() & 0o777, 0o600);
                 }
@@ -58,7 +61,11 @@ async fn nobody_connects_before_the_file_is_closed_to_others() {
         }
     });
     while seen.load(Ordering::Relaxed) < 50 && !watcher.is_finished() {
-        drop(AdminListener::open(&AdminBind::Unix(path.clone())).await.expect("it listens"));
+        let before = seen.load(Ordering::Relaxed);
+        let listener = AdminListener::open(&AdminBind::Unix(path.clone())).await.expect("it listens");
+        let comes = |_: &i32| seen.load(Ordering::Relaxed) == before && !watcher.is_finished();
+        (0..100_000).take_while(comes).for_each(|_| std::thread::yield_now());
+        drop(listener);
     }
     done.store(true, Ordering::Relaxed);
     watcher.join().expect("always 0600");
