@@ -17,12 +17,13 @@ const LINES_LIMIT: usize = 400;
 const FOREIGN_NAMES: [&str; 6] = ["backend", "worker", "cluster", "manager", "helper", "util"];
 
 /// What a module or the core may link: data structures and (de)serialisation; nothing that runs, waits or reads a clock.
-const PLAIN_CRATES: [&str; 12] = [
+const PLAIN_CRATES: [&str; 13] = [
     "serde",
     "serde_json",
     "schemars",
     "thiserror",
     "fastrand",
+    "foldhash",
     "xxhash-rust",
     "globset",
     "smallvec",
