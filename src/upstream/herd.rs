@@ -69,7 +69,8 @@ impl Herd {
         })
     }
 
-    /// True once an engine was met that keeps the beginnings of prompts: until then nobody needs their hashes.
+    /// True once an engine was met that keeps the beginnings of prompts, by what it is or by what it told: until then nobody
+    /// needs their hashes.
     pub fn prefixes_count(&self) -> bool {
         self.prefixes_count.load(Ordering::Relaxed)
     }
@@ -186,6 +187,7 @@ impl Herd {
     }
 
     fn finish(self: &Arc<Self>, grant: &Grant, outcome: Outcome, usage: &Usage) {
+        self.prefixes_count.fetch_or(usage.cached_tokens.is_some_and(|cached| cached > 0), Ordering::Relaxed);
         self.change(|fleet, now| ((), fleet.finish(now, grant.ticket, outcome, usage)));
     }
 }
