@@ -3,12 +3,12 @@
 //! `cargo bench -p arriero-strategies --bench pick` measures and prints. With `PICK_MD=FILE` it also writes the tables there:
 //! `benches/results/pick.md` was made so. Picks: mean of criterion, in microseconds, bare [`arriero_core::Strategy::pick`] on
 //! candidates that are there already, a millisecond after one another. Calls: every single call timed by itself.
-#![expect(clippy::print_stdout, reason = "tables of a command-line tool")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "tables of a command-line tool")]
 #![allow(missing_docs, reason = "a benchmark")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arriero_core::EngineClass;
 use criterion::{BenchmarkId, Criterion};
@@ -79,9 +79,15 @@ fn picks(text: &mut String, group: &str, modules: fn() -> Vec<Made>, allowed: [f
 }
 
 fn calls(text: &mut String) -> std::fmt::Result {
+    // a profiler wants the picks alone
+    if std::env::args().any(|argument| argument == "--profile-time") {
+        return Ok(());
+    }
     writeln!(text, "| waiting for | call | calls | p50 | p99 | max |\n|---|---|---:|---:|---:|---:|")?;
     for (case, words) in CASES {
+        let begun = Instant::now();
         let took = durations(case, TURNS);
+        eprintln!("calls, {words}: {TURNS} turns in {:.0} s", begun.elapsed().as_secs_f64());
         let all: Vec<f64> = took.values().flatten().copied().collect();
         for (name, took) in took.iter().map(|(name, took)| (*name, took)).chain([("all", &all)]) {
             let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(took, share));

@@ -14,32 +14,34 @@
 //! output lengths fall back on the priors of [`Rates`], sizes on 6 GB, load times on size / 1.5 GB/s + 1.5 s, slots of a
 //! slot engine on 1; an engine that does not report resident models is taken to have all of them loaded.
 
-use crate::endpoint::{Endpoint, EngineClass, Rates};
+use crate::endpoint::{Endpoint, EngineClass, Job, Rates};
 use crate::facts::{PathClass, RequestFacts};
 use crate::strategy::{Context, Term};
 use crate::time::Time;
 
 pub mod batching;
 mod busy;
+mod card;
 mod choice;
 mod cold;
-mod held;
 mod history;
 mod known;
 mod pace;
 mod patience;
 mod replicas;
+mod residents;
 mod slots;
 
 pub use batching::{Batch, Rule};
 pub(crate) use busy::Busy;
+pub(crate) use card::Cards;
 pub use choice::Choice;
-pub use cold::{Market, is_warm, load_ms, load_wait_ms, loads_another, memory_bytes};
-pub(crate) use held::Held;
+pub use cold::{Market, is_warm, load_ms, load_wait_ms, memory_bytes};
 pub use history::History;
-pub use known::Known;
+pub use known::{Asked, Known};
 pub(crate) use patience::first_byte_within;
 pub use replicas::Replicas;
+pub(crate) use residents::Residents;
 pub(crate) use slots::slots;
 
 /// The price of one candidate, each term in milliseconds.
@@ -140,6 +142,15 @@ pub(crate) fn work_at(rates: &Rates, request: &RequestFacts) -> Work {
     }
 }
 
+/// A job's own work: of its prompt what no prefix cache was believed to hold.
+pub(crate) fn work_of(rates: &Rates, job: &Job) -> Work {
+    let whole = work_at(rates, &job.request);
+    match job.cached {
+        0 => whole,
+        _ => Work { prefill_ms: job.fresh_tokens() * rates.prefill_ms_per_token, ..whole },
+    }
+}
+
 /// The sum of [`work`]: what a job of this request weighs.
 pub fn work_ms(endpoint: &Endpoint, request: &RequestFacts) -> f64 {
     work(endpoint, request).total_ms()
@@ -182,7 +193,9 @@ fn completed(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Price {
         }
         EngineClass::Batching => batching::price(known, reserved, batch),
     };
-    price.ramp = price.total() * (1.0 / known.endpoint.ramp(known.now) - 1.0);
+    if known.endpoint.ramp_since.is_some() {
+        price.ramp = price.total() * (1.0 / known.endpoint.ramp(known.now) - 1.0);
+    }
     price
 }
 

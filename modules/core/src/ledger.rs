@@ -140,14 +140,17 @@ impl Ledger {
                 attempt.alone = false;
             }
         }
-        let work_ms = if facts.metadata_only { 0.0 } else { cost::work_ms(endpoint, facts) };
         let cold = found.begins_load;
         endpoint.account(now);
         endpoint.last_pick = now;
         let (first_token, company, prompt_company) = (None, Company::default(), None);
         let request = facts.clone();
         let (local, started) = (worked_on, now);
-        let job = Job { request, local, started, first_token, work_ms, cold, cached, company, prompt_company };
+        let work_ms = 0.0;
+        let mut job = Job { request, local, started, first_token, work_ms, cold, cached, company, prompt_company };
+        if !facts.metadata_only {
+            job.work_ms = cost::work_of(&endpoint.rates(facts.model.as_deref()), &job).total_ms();
+        }
         let fresh = job.fresh_tokens();
         endpoint.jobs.push(job);
         endpoint.figures.picks += 1;

@@ -50,11 +50,15 @@ impl Endpoint {
     /// The most requests that we send at once now for one model of an engine that swaps models: the declared or reported
     /// slots. `None` = its models have no bound of their own.
     pub fn slots_per_model(&self, now: Time) -> Option<u32> {
+        Some(self.grown(self.full_slots_per_model()?, now))
+    }
+
+    /// The same once it has come back.
+    pub(crate) fn full_slots_per_model(&self) -> Option<u32> {
         if !self.swaps_models() || self.cap_said.is_some() || self.spec.max_in_flight.is_some() {
             return None;
         }
-        let full = self.spec.slots.or_else(|| self.sample.as_ref().and_then(|sample| sample.slots))?;
-        Some(self.grown(full, now))
+        self.spec.slots.or_else(|| self.sample.as_ref().and_then(|sample| sample.slots))
     }
 
     /// The most requests that we send at once now: [`Endpoint::full_cap`], less while it comes back.
@@ -62,7 +66,11 @@ impl Endpoint {
         self.full_cap().map(|full| self.grown(full, now))
     }
 
-    fn grown(&self, full: u32, now: Time) -> u32 {
+    /// As much of it as it takes up now.
+    pub(crate) fn grown(&self, full: u32, now: Time) -> u32 {
+        if self.ramp_since.is_none() {
+            return full;
+        }
         let grown = f64::from(full) * self.ramp(now) + 1e-9;
         (grown as u32).max(1).min(full)
     }
@@ -89,8 +97,13 @@ impl Endpoint {
     /// True if one more request may be sent now. A batching engine without a cap is held only while it reports a queue
     /// that our own requests which were answered since do not explain, or more than 90 % of its KV cache in use.
     pub fn is_free(&self, now: Time) -> bool {
-        match self.cap(now) {
-            Some(cap) => self.in_flight() < cap,
+        self.has_room(self.full_cap(), now)
+    }
+
+    /// The same where the cap is at hand: [`Endpoint::full_cap`].
+    pub(crate) fn has_room(&self, full_cap: Option<u32>, now: Time) -> bool {
+        match full_cap {
+            Some(full) => self.in_flight() < self.grown(full, now),
             None => !(self.class == EngineClass::Batching && self.reports_full(now)),
         }
     }

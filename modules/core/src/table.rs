@@ -70,9 +70,10 @@ impl Endpoints {
         self.copies.borrow_mut().of(model, &self.rows)
     }
 
-    /// What prices found out about the endpoint.
-    pub(crate) fn note(&self, id: EndpointId) -> Option<&Note> {
-        self.notes.get(self.place(id)?)
+    /// The endpoint and what prices found out about it.
+    pub(crate) fn row(&self, id: EndpointId) -> Option<(&Endpoint, &Note)> {
+        let place = self.place(id)?;
+        Some((self.rows.get(place)?, self.notes.get(place)?))
     }
 
     /// All endpoints, to change; but for which models are resident.

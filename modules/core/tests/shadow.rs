@@ -26,7 +26,7 @@ impl Strategy for Dear {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let mut choice = Choice::new(1.0, request, cx);
+        let mut choice = Choice::new(request, cx);
         for endpoint in cx.endpoints() {
             let prefill = f64::from(endpoint.id.0 + 1) * 100.0;
             choice.offer(endpoint, Price { prefill, ..Price::default() }, cx.is_free(endpoint));

@@ -1,8 +1,8 @@
 //! Where the model is, unless waiting there costs more than loading it elsewhere: `wait + prefill + decode + load + evict`
 //! in milliseconds over all candidates, full ones too.
 //!
-//! Affinity is a price, never a filter: a hot model gets a second copy exactly when the wait for the first exceeds the
-//! cold price of the second. The prices are the core's (`arriero_core::cost`). A model loaded with other runner options
+//! Affinity is a price, never a filter: a hot model gets a second copy when the wait for the first exceeds the cold price of
+//! the second. The prices are the core's (`arriero_core::cost`). A model loaded with other runner options
 //! (`num_ctx` ...) is cold, so that two clients with different options settle on two endpoints. Loads already begun on an
 //! endpoint are part of its load price, and a second load waits in the queue, where it may still go elsewhere, until the
 //! first is done. An endpoint that is free and warm counts `theta` times, as in queue-aware. A load gets no discount, unless
@@ -16,7 +16,7 @@
 //! An engine that does not report resident models is priced as warm; missing sizes, speeds and lengths fall back on the
 //! priors named in `cost`. Weights do not scale prices; weight 0 takes nothing.
 
-use arriero_core::cost::{Batch, Choice, History, Known, Market, Replicas, Reserved, is_warm, loads_another, open};
+use arriero_core::cost::{Asked, Choice, History, Market, Replicas, Reserved};
 use arriero_core::endpoint::Endpoint;
 use arriero_core::prefix::Caches;
 use arriero_core::{Context, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
@@ -75,8 +75,6 @@ struct Affinity {
     caches: Caches,
 }
 
-/// A load that drives something out gets no discount: its price already says when it is worth it.
-const COLD_THETA: f64 = 1.0;
 /// Where nothing is to be loaded, prices within this share are equal, and endpoints take turns.
 const TIE: f64 = 0.01;
 /// The same on engines with slots that hold the same of the prompt: what tells their prices apart was learned or reported,
@@ -98,24 +96,26 @@ impl Strategy for Affinity {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let some_cold = cx.endpoints().any(|endpoint| !is_warm(endpoint, request));
+        let asked = Asked::of(request, cx);
+        let some_cold = asked.open().any(|known| !known.is_warm());
         let replicas = if some_cold { Replicas::of(cx.table) } else { Replicas::default() };
         let market = self.market(&replicas, cx);
         let theta = self.options.theta;
         let held = self.caches.find(request);
-        let mut choice = Choice::new(theta, request, cx);
+        let mut choice = Choice::new(request, cx);
         if !some_cold {
-            let is_wide = open(cx).all(|endpoint| endpoint.class == EngineClass::Slots) && held.is_level(open(cx));
+            let is_wide =
+                asked.open().all(|known| known.endpoint.class == EngineClass::Slots) && held.is_level(asked.open());
             choice = choice.ties_in_turn(if is_wide { WIDE_TIE } else { TIE });
         }
-        for endpoint in open(cx) {
-            let known = Known::here(endpoint, request, cx);
-            let warm = known.is_warm();
-            let batch = Batch { matched: f64::from(held.tokens(endpoint)), ..Batch::default() };
-            let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
-            market.add_to(&mut price, &known);
-            let free = known.may_take() && (warm || request.uncapped || !loads_another(endpoint, request));
-            choice.offer_at(endpoint, price, free, if warm || price.evict == 0.0 { theta } else { COLD_THETA });
+        for known in asked.open() {
+            let mut price = known.completion_with(Reserved::of(known.endpoint, cx), &held.batch(&known));
+            let displaces = market.add_to(&mut price, &known);
+            let free = known.may_take() && (known.is_warm() || request.uncapped || !known.loads_another());
+            if free && !displaces {
+                price.spare = (theta - 1.0) * price.total();
+            }
+            choice.offer(known.endpoint, price, free);
         }
         choice.pick(cx)
     }

@@ -80,6 +80,25 @@ fn an_empty_engine_is_filled_sooner_than_a_wanted_model_is_driven_out() {
 }
 
 #[test]
+fn a_load_that_drives_something_out_gets_no_discount_whatever_that_is_worth() {
+    let facts = request("m", 100);
+    for kappa in [0.0, 4.0] {
+        let mut warm = engine("one", &["m"], &[]);
+        warm.spec.max_in_flight = Some(1);
+        let options = Options { kappa, ..Options::default() };
+        let mut stage = stage(options, vec![warm, engine("two", &["other"], &["m"])]);
+        stage.endpoints.get_mut(TWO).expect("it joined").spec.vram = Some(7 * GB);
+        stage.start_at(ONE, &Arc::new(facts.clone()));
+        stage.reserved = vec![(ONE, 2_000.0)];
+        assert_eq!(
+            stage.pick(&facts),
+            Pick::WaitFor(ONE),
+            "nobody was seen to ask for it, as after a restart: {kappa}"
+        );
+    }
+}
+
+#[test]
 fn a_full_warm_engine_is_waited_for() {
     let mut warm = engine("one", &["m"], &[]);
     warm.spec.max_in_flight = Some(1);
@@ -111,7 +130,8 @@ fn a_wanted_model_is_not_driven_out_while_there_is_room_elsewhere() {
 #[test]
 fn kappa_weighs_what_others_lose() {
     let run = |kappa| {
-        let options = Options { kappa, ..Options::default() };
+        // nothing is taken off for room
+        let options = Options { kappa, theta: 1.0, ..Options::default() };
         let full = engine("one", &["a", "b", "c"], &["m"]);
         let mut stage = stage(options, vec![full, engine("two", &["d"], &["m"])]);
         for _ in 0..90 {

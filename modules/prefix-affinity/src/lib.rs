@@ -12,7 +12,7 @@
 //! or a slot engine's request has no blocks, prices within 10 % are a tie, and go in turn. Missing: no prompt blocks = no
 //! `cached`; nothing told of a cache = [`UNKNOWN_TOKENS`].
 
-use arriero_core::cost::{Batch, Choice, Known, Price, Reserved, Rule, open};
+use arriero_core::cost::{Asked, Batch, Choice, Known, Price, Reserved, Rule};
 use arriero_core::endpoint::Endpoint;
 use arriero_core::prefix::{Caches, INDEX_BYTES};
 use arriero_core::{Context, EngineClass, Event, Module, Needs, Pick, RequestFacts, Strategy};
@@ -117,22 +117,20 @@ impl Strategy for Cached {
             RuleName::Lmetric => Rule::Product,
         };
         let held = self.caches.find(request);
-        let mut choice = Choice::new(1.0, request, cx);
+        let mut choice = Choice::new(request, cx);
         choice = match self.tie_key(request, cx) {
             Some(key) => choice.ties_by(key),
             None => choice.ties_in_turn(TIE),
         };
-        for endpoint in open(cx) {
-            let matched = f64::from(held.tokens(endpoint));
-            let batch = Batch { rule, first_token: self.options.weight, matched };
-            let known = Known::here(endpoint, request, cx);
-            let mut price = known.completion_with(Reserved::of(endpoint, cx), &batch);
-            let free = cx.is_free(endpoint);
+        for known in Asked::of(request, cx).open() {
+            let batch = Batch { rule, first_token: self.options.weight, ..held.batch(&known) };
+            let mut price = known.completion_with(Reserved::of(known.endpoint, cx), &batch);
+            let free = known.is_free();
             if free {
                 price.spare = (THETA - 1.0) * price.total();
             }
             add_load(&mut price, &known);
-            choice.offer(endpoint, price, free);
+            choice.offer(known.endpoint, price, free);
         }
         choice.pick(cx)
     }

@@ -24,8 +24,7 @@
 //! dominate; missing speeds, lengths and slots fall back on what `cost` names. Weights do not scale prices: learned speeds
 //! do; weight 0 takes nothing.
 
-use arriero_core::cost::{Choice, Known, Price, Reserved, open};
-use arriero_core::endpoint::Endpoint;
+use arriero_core::cost::{Asked, Choice, Known, Price, Reserved};
 use arriero_core::{Context, Module, Needs, Pick, RequestFacts, Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,14 +86,14 @@ struct Backlog {
 }
 
 impl Backlog {
-    fn of(cx: &Context<'_>) -> Backlog {
+    fn of(asked: Asked<'_>, cx: &Context<'_>) -> Backlog {
         let mut backlog = Backlog { waiting: cx.behind as f64 + 1.0, slots: 0.0 };
         if cx.behind == 0 && cx.reserved.is_empty() {
             return backlog;
         }
-        for endpoint in open(cx) {
-            backlog.slots += endpoint.cap(cx.now).map_or(f64::INFINITY, f64::from);
-            backlog.waiting += cx.reserved_count(endpoint.id) as f64;
+        for known in asked.open() {
+            backlog.slots += known.cap().map_or(f64::INFINITY, f64::from);
+            backlog.waiting += cx.reserved_count(known.endpoint.id) as f64;
         }
         backlog
     }
@@ -108,10 +107,9 @@ impl Earliest {
         theta.powf(1.0 + FALL * depth).max(FLOOR.min(theta))
     }
 
-    fn price(&self, endpoint: &Endpoint, request: &RequestFacts, theta: f64, cx: &Context<'_>) -> Price {
-        let known = Known::here(endpoint, request, cx);
-        let mut price = known.completion(Reserved::of(endpoint, cx));
-        if cx.is_free(endpoint) {
+    fn price(&self, known: &Known<'_>, theta: f64, cx: &Context<'_>) -> Price {
+        let mut price = known.completion(Reserved::of(known.endpoint, cx));
+        if known.is_free() {
             price.spare = (theta - 1.0) * price.total();
         }
         price.load = known.load_wait_ms();
@@ -123,18 +121,18 @@ impl Earliest {
 
     /// The longest service that the request takes, if slower endpoints are left to those behind it: there are enough of
     /// them, and it waits for a fast one anyway.
-    fn leaves_slower_than(&self, request: &RequestFacts, backlog: &Backlog, cx: &Context<'_>) -> Option<f64> {
+    fn leaves_slower_than(&self, asked: Asked<'_>, backlog: &Backlog, cx: &Context<'_>) -> Option<f64> {
         if cx.behind == 0 || backlog.waiting < DEEP * backlog.slots {
             return None;
         }
-        let service = |endpoint: &Endpoint| {
-            let price = self.price(endpoint, request, 1.0, cx);
+        let service = |known: &Known<'_>| {
+            let price = self.price(known, 1.0, cx);
             price.prefill + price.decode
         };
-        let full = open(cx).filter(|endpoint| !cx.is_free(endpoint));
-        let limit = SLOW * full.map(service).fold(f64::INFINITY, f64::min);
-        let slow = open(cx).filter(|endpoint| cx.is_free(endpoint) && service(endpoint) > limit);
-        let places: u32 = slow.map(|it| it.cap(cx.now).unwrap_or(0).saturating_sub(it.in_flight())).sum();
+        let full = asked.open().filter(|known| !known.is_free());
+        let limit = SLOW * full.map(|known| service(&known)).fold(f64::INFINITY, f64::min);
+        let slow = asked.open().filter(|known| known.is_free() && service(known) > limit);
+        let places: u32 = slow.map(|it| it.cap().unwrap_or(0).saturating_sub(it.endpoint.in_flight())).sum();
         (cx.behind >= places as usize).then_some(limit)
     }
 }
@@ -147,14 +145,15 @@ impl Strategy for Earliest {
     }
 
     fn pick(&self, request: &RequestFacts, cx: &mut Context<'_>) -> Pick {
-        let backlog = Backlog::of(cx);
+        let asked = Asked::of(request, cx);
+        let backlog = Backlog::of(asked, cx);
         let theta = self.theta(&backlog);
-        let limit = self.leaves_slower_than(request, &backlog, cx).unwrap_or(f64::INFINITY);
-        let mut choice = Choice::new(1.0, request, cx).ties_in_turn(TIE);
-        for endpoint in open(cx) {
-            let (price, free) = (self.price(endpoint, request, theta, cx), cx.is_free(endpoint));
+        let limit = self.leaves_slower_than(asked, &backlog, cx).unwrap_or(f64::INFINITY);
+        let mut choice = Choice::new(request, cx).ties_in_turn(TIE);
+        for known in asked.open() {
+            let (price, free) = (self.price(&known, theta, cx), known.is_free());
             if !free || price.prefill + price.decode <= limit {
-                choice.offer(endpoint, price, free);
+                choice.offer(known.endpoint, price, free);
             }
         }
         choice.pick(cx)

@@ -40,6 +40,8 @@ pub(crate) struct Busy {
     at: Option<Time>,
     /// In order of their first job.
     pub(super) runners: Vec<Runner>,
+    /// What remains of all of them, in milliseconds at batch 1.
+    pub(super) remaining_ms: f64,
     /// The factor on all learned times.
     pub(super) pace: f64,
     /// Jobs that one runner works on at once.
@@ -61,6 +63,7 @@ impl Default for Busy {
         Busy {
             at: None,
             runners: Vec::new(),
+            remaining_ms: 0.0,
             pace: 1.0,
             slots: 1.0,
             loads_begun_ms: 0.0,
@@ -104,7 +107,7 @@ impl Busy {
     /// Looks at all of it again. Allocates only where more models are at work than ever before.
     pub(super) fn refresh(&mut self, endpoint: &Endpoint, now: Time) {
         let now = moment(now);
-        self.at = Some(now);
+        self.at = None;
         (self.queued, self.prompts, self.answering, self.work_ms) = (0.0, 0.0, 0, 0.0);
         self.runners.clear();
         self.slots = slots(endpoint);
@@ -113,6 +116,7 @@ impl Busy {
             EngineClass::Slots => self.by_model(endpoint, now),
             EngineClass::Batching => self.in_tokens(endpoint, now),
         }
+        self.at = Some(now);
     }
 
     fn by_model(&mut self, endpoint: &Endpoint, now: Time) {
@@ -138,6 +142,7 @@ impl Busy {
             let jobs = runner.jobs(endpoint).enumerate().map(left);
             runner.remaining_ms = self.pace * jobs.sum::<f64>();
         }
+        self.remaining_ms = self.runners.iter().map(|runner| runner.remaining_ms).sum();
     }
 
     fn in_tokens(&mut self, endpoint: &Endpoint, now: Time) {

@@ -1,8 +1,8 @@
 //! The cheapest offer, and the words for it.
 //!
-//! The best free endpoint against the best full one: `theta * free <= full` takes the free one now, else the request waits
-//! for the full one. Selfish choice (theta 1) leaves slow endpoints idle while everybody waits for the fast one. Prices
-//! within 1 % and 1 ms of the best are a tie; a tie goes by rendezvous hash of model and endpoint, so that all proxies
+//! The best free endpoint against the best full one: `free <= full` takes the free one now, else the request waits for the
+//! full one. What a strategy takes off a free endpoint's price ([`Price::spare`]) counts in both: without it everybody waits
+//! for the fast one and slow endpoints stand idle. Prices within 1 % and 1 ms of the best are a tie; a tie goes by rendezvous hash of model and endpoint, so that all proxies
 //! agree where a model lives, or in turn, so that they do not all take the same one. Milliseconds throughout; an offer's price is finite.
 //!
 //! Offers come one by one and are not kept: of each kind only the best and those that may still win a tie with it
@@ -11,7 +11,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::endpoint::{Endpoint, EndpointId};
-use crate::explanation::{Compared, Explanation, Priced, Term};
+use crate::explanation::{Compared, Explanation, Priced};
 use crate::facts::RequestFacts;
 use crate::strategy::{Context, Pick};
 use crate::time::Time;
@@ -27,7 +27,6 @@ const RIVALS: usize = 16;
 
 /// A choice that goes on: offers in, a pick out.
 pub struct Choice<'a> {
-    theta: f64,
     now: Time,
     /// What ties are hashed with: the model's name.
     key: u64,
@@ -48,15 +47,12 @@ struct Offer<'a> {
     price: Price,
     /// True if it has a free slot now.
     free: bool,
-    /// What its price is multiplied by, if so.
-    theta: f64,
 }
 
 impl<'a> Choice<'a> {
-    /// Free offers' prices count `theta` (0-1) times.
-    pub fn new(theta: f64, request: &RequestFacts, cx: &Context<'_>) -> Choice<'a> {
+    /// No offers yet.
+    pub fn new(request: &RequestFacts, cx: &Context<'_>) -> Choice<'a> {
         Choice {
-            theta,
             now: cx.now,
             key: xxh3_64(request.model.as_deref().unwrap_or_default().as_bytes()),
             in_turn: false,
@@ -80,15 +76,10 @@ impl<'a> Choice<'a> {
 
     /// One more candidate. `free`: it has a slot for the request now.
     pub fn offer(&mut self, endpoint: &'a Endpoint, price: Price, free: bool) {
-        self.offer_at(endpoint, price, free, self.theta);
-    }
-
-    /// The same with a factor of its own in place of theta, should it be free.
-    pub fn offer_at(&mut self, endpoint: &'a Endpoint, price: Price, free: bool, theta: f64) {
         let kind = if free { &mut self.free } else { &mut self.full };
         let total = price.total();
         let (key, in_turn) = (self.key, self.in_turn);
-        kind.add(Rival { id: endpoint.id, total, spare: price.spare, theta, hash: 0 }, || match in_turn {
+        kind.add(Rival { id: endpoint.id, total, spare: price.spare, hash: 0 }, || match in_turn {
             true => u64::MAX - endpoint.last_pick.0,
             false => xxh3_64_with_seed(&endpoint.key.to_le_bytes(), key),
         });
@@ -98,7 +89,7 @@ impl<'a> Choice<'a> {
             compared.actual_ms = Some(total - price.spare);
         }
         if let Some(told) = &mut self.told {
-            told.push(Offer { endpoint, price, free, theta });
+            told.push(Offer { endpoint, price, free });
         }
     }
 
@@ -106,7 +97,7 @@ impl<'a> Choice<'a> {
     pub fn pick(self, cx: &mut Context<'_>) -> Pick {
         let (free, full) = (self.free.winner(), self.full.winner());
         let (pick, winner) = match (free, full) {
-            (Some(free), Some(full)) if free.theta * free.total > full.total => (Pick::WaitFor(full.id), Some(full)),
+            (Some(free), Some(full)) if free.total > full.total => (Pick::WaitFor(full.id), Some(full)),
             (Some(free), _) => (Pick::Endpoint(free.id), Some(free)),
             (None, Some(full)) => (Pick::WaitFor(full.id), Some(full)),
             (None, None) => (Pick::Wait, None),
@@ -128,7 +119,6 @@ struct Rival {
     total: f64,
     /// What was taken off it.
     spare: f64,
-    theta: f64,
     hash: u64,
 }
 
@@ -192,8 +182,7 @@ impl Best {
     }
 }
 
-/// Writes the offers' terms, cheapest first. What `theta` takes off a free endpoint's price is the term `spare`, so that
-/// the totals are what was compared.
+/// Writes the offers' terms, cheapest first: the totals are what was compared.
 fn tell(explanation: &mut Explanation, offers: &[Offer<'_>], winner: Option<EndpointId>, now: Time) {
     let told = |offer: &Offer<'_>| Priced { picked: Some(offer.endpoint.id) == winner, ..priced(offer, now) };
     explanation.candidates = offers.iter().map(told).collect();
@@ -203,11 +192,7 @@ fn tell(explanation: &mut Explanation, offers: &[Offer<'_>], winner: Option<Endp
 }
 
 fn priced(offer: &Offer<'_>, now: Time) -> Priced {
-    let mut terms = offer.price.terms();
-    if offer.free && offer.theta < 1.0 {
-        terms.push(Term { name: "spare", ms: (offer.theta - 1.0) * offer.price.total() });
-    }
-    Priced::new(offer.endpoint, terms, offer.free, now)
+    Priced::new(offer.endpoint, offer.price.terms(), offer.free, now)
 }
 
 /// `gpu-1: 0 wait + 410 prefill + 3900 load = 4310 ms`
@@ -254,8 +239,9 @@ mod tests {
             explain: Some(&mut told),
             compare: Some(&mut compared),
         };
-        let mut choice = Choice::new(theta, &request("m", 1), &cx);
-        for ((endpoint, price), free) in table.iter().zip([cheap, dear]).zip(free) {
+        let mut choice = Choice::new(&request("m", 1), &cx);
+        for ((endpoint, mut price), free) in table.iter().zip([cheap, dear]).zip(free) {
+            price.spare = if *free { (theta - 1.0) * price.total() } else { 0.0 };
             choice.offer(endpoint, price, *free);
         }
         (choice.pick(&mut cx), told, compared)
@@ -290,7 +276,7 @@ mod tests {
     }
 
     fn rival(id: u32, total: f64) -> Rival {
-        Rival { id: EndpointId(id), total, theta: 1.0, ..Rival::default() }
+        Rival { id: EndpointId(id), total, ..Rival::default() }
     }
 
     /// The rule, written down plainly.

@@ -22,7 +22,7 @@ use crate::facts::RequestFacts;
 use crate::time::Time;
 
 use super::busy::{Busy, Runner};
-use super::held::{Held, HeldModel};
+use super::residents::{Resident, Residents};
 use super::{History, Known, Price, Replicas, local};
 
 /// Bytes per millisecond from disk: 1.5 GB/s.
@@ -37,6 +37,8 @@ const LEAST_LEFT: f64 = 0.1;
 const OVERHEAD: f64 = 1.2;
 /// Memory of a model of unknown size.
 const UNKNOWN_BYTES: u64 = 6_000_000_000;
+/// No model takes more, whatever an engine tells: sums stay sums.
+const MOST_BYTES: u64 = 1 << 46;
 /// The share of the memory above which a model drives out all others.
 const WHOLE: f64 = 0.6;
 /// Models that an engine holds at once unless it was seen to hold more: Ollama's default for one GPU.
@@ -77,7 +79,7 @@ pub fn memory_bytes(endpoint: &Endpoint, model: &str) -> u64 {
 pub(super) fn bytes_of(endpoint: &Endpoint, model: &str, state: Option<&ModelState>) -> u64 {
     let learned = state.and_then(|state| state.size_vram);
     let by_size = || disk_bytes(endpoint, model, state).map(|bytes| (bytes as f64 * OVERHEAD) as u64);
-    learned.or_else(by_size).unwrap_or(UNKNOWN_BYTES)
+    learned.or_else(by_size).unwrap_or(UNKNOWN_BYTES).min(MOST_BYTES)
 }
 
 /// The load term: 0 if warm; what is left of a load begun for this runner; else the load after all loads begun before.
@@ -86,32 +88,24 @@ pub fn load_wait_ms(endpoint: &Endpoint, request: &RequestFacts, now: Time) -> f
 }
 
 pub(super) fn load_wait(known: &Known<'_>) -> f64 {
-    let Some(model) = known.local.filter(|_| !known.is_warm()) else { return 0.0 };
-    match known.state.filter(|state| is_loading_for(state, known.request)) {
-        Some(state) => left_of_load(known.endpoint, model, state, known.now),
-        None => load_of(known.endpoint, model, known.state) + known.busy().loads_begun_ms,
+    if known.is_warm() {
+        return 0.0;
     }
-}
-
-/// True while the endpoint loads something else than this request's runner. Engines load one model at a time.
-pub fn loads_another(endpoint: &Endpoint, request: &RequestFacts) -> bool {
-    let model = local(endpoint, request);
-    endpoint.models.iter().any(|(name, state)| state.loading && Some(&**name) != model)
+    match known.state().filter(|_| known.is_on_its_way()) {
+        Some(state) => left_of(known.card.load_ms, state, known.now),
+        None => known.card.load_ms + known.busy.loads_begun_ms,
+    }
 }
 
 /// What is left of all loads that go on, one after the other: milliseconds.
 pub(super) fn loads_begun_ms(endpoint: &Endpoint, now: Time) -> f64 {
     let begun = endpoint.models.iter().filter(|(_, state)| state.loading);
-    let left_us: u64 = begun.map(|(name, state)| (left_of_load(endpoint, name, state, now) * 1000.0) as u64).sum();
+    let left_us: u64 =
+        begun.map(|(name, state)| (left_of(load_of(endpoint, name, Some(state)), state, now) * 1000.0) as u64).sum();
     left_us as f64 / 1000.0
 }
 
-fn is_loading_for(state: &ModelState, request: &RequestFacts) -> bool {
-    state.loading && state.runner_key == request.runner_key
-}
-
-fn left_of_load(endpoint: &Endpoint, model: &str, state: &ModelState, now: Time) -> f64 {
-    let whole = load_of(endpoint, model, Some(state));
+fn left_of(whole: f64, state: &ModelState, now: Time) -> f64 {
     (whole - now.millis_since(state.since)).max(whole * LEAST_LEFT)
 }
 
@@ -147,60 +141,60 @@ struct Victims {
 }
 
 impl Market<'_> {
-    /// Adds load, drain and eviction to a price; nothing if the request is warm here or its runner is on its way.
-    pub fn add_cold(&self, price: &mut Price, endpoint: &Endpoint, request: &RequestFacts) {
-        self.add_to(price, &Known::of(endpoint, request, self.now));
-    }
-
-    /// The same where the model is looked up already.
-    pub fn add_to(&self, price: &mut Price, known: &Known<'_>) {
-        let Some(model) = known.local.filter(|_| !known.is_warm()) else { return };
-        price.load = known.load_wait_ms();
-        if known.state.is_some_and(|state| is_loading_for(state, known.request)) {
-            return;
+    /// Adds load, drain and eviction to a price; nothing if the request is warm here, the load alone if its runner is on
+    /// its way. True if something must leave for it, whatever that is worth.
+    pub fn add_to(&self, price: &mut Price, known: &Known<'_>) -> bool {
+        if known.is_warm() {
+            return false;
         }
-        let (held, busy) = (known.held(), known.busy());
-        let own = held.models.iter().find(|held| Some(held.place) == known.place);
+        price.load = known.load_wait_ms();
+        if known.is_on_its_way() {
+            return false;
+        }
+        let (held, busy) = (known.residents(), &*known.busy);
+        let own = held.models.iter().find(|held| Some(held.place) == known.card.place);
         let (reload, reload_drain) = match own {
             Some(own) => (
                 self.leaving_ms(known.endpoint, own),
-                drain_ms(&busy, |runner| runner.is_of(known.endpoint, known.place, Some(model))),
+                known.runner().map_or(0.0, |runner| runner.drain_ms(busy.runners.len(), busy.slots)),
             ),
             None => (0.0, 0.0),
         };
-        let (others, others_drain) = self.make_room(known, model, &held, &busy);
+        let room = self.make_room(known, &held, busy);
+        let (others, others_drain) = room.unwrap_or_default();
         price.wait = price.wait.max(reload_drain).max(others_drain);
         price.evict = reload + others;
+        own.is_some() || room.is_some()
     }
 
-    /// What it costs to make room for a model among the others: (evictions, drain), in milliseconds.
-    fn make_room(&self, known: &Known<'_>, model: &str, held: &Held, busy: &Busy) -> (f64, f64) {
+    /// What it costs to make room for a model among the others: (evictions, drain), in milliseconds. `None` = there is room.
+    fn make_room(&self, known: &Known<'_>, held: &Residents, busy: &Busy) -> Option<(f64, f64)> {
         let endpoint = known.endpoint;
-        let others = || held.models.iter().filter(|held| Some(held.place) != known.place);
-        let need = bytes_of(endpoint, model, known.state);
+        let others = || held.models.iter().filter(|held| Some(held.place) != known.card.place);
+        let need = known.card.bytes;
         let (count, used) = others().fold((0, 0), |(count, sum), held| (count + 1, sum + held.bytes));
         let memory = self.memory(endpoint, used);
         let short = (need + used).saturating_sub(memory);
         let crowded = count >= MODELS_AT_ONCE.max(self.history.most_models(endpoint.id));
         if count == 0 || (short == 0 && !crowded) {
-            return (0.0, 0.0);
+            return None;
         }
         let is_busy = |runner: &Runner| runner.model.is_some_and(|model| others().any(|held| held.place == model));
         if need as f64 > WHOLE * memory as f64 {
-            return (self.victims(endpoint, others()).average(u64::MAX), drain_ms(busy, is_busy));
+            return Some((self.victims(endpoint, others()).average(u64::MAX), drain_ms(busy, is_busy)));
         }
-        let is_idle = |held: &&HeldModel| !busy.runners.iter().any(|runner| runner.model == Some(held.place));
+        let is_idle = |held: &&Resident| !busy.runners.iter().any(|runner| runner.model == Some(held.place));
         let idle = || others().filter(is_idle);
         let (idle_count, idle_bytes) = idle().fold((0, 0), |(count, sum), held| (count + 1, sum + held.bytes));
         if idle_count > 0 && idle_bytes >= short {
-            return (self.victims(endpoint, idle()).average(short), 0.0);
+            return Some((self.victims(endpoint, idle()).average(short), 0.0));
         }
         let first = busy.runners.iter().filter(|runner| is_busy(runner));
         let first = first.map(|runner| runner.drain_ms(busy.runners.len(), busy.slots)).fold(f64::INFINITY, f64::min);
-        (self.victims(endpoint, others()).average(short), if first.is_finite() { first } else { 0.0 })
+        Some((self.victims(endpoint, others()).average(short), if first.is_finite() { first } else { 0.0 }))
     }
 
-    fn victims<'h>(&self, endpoint: &Endpoint, held: impl Iterator<Item = &'h HeldModel>) -> Victims {
+    fn victims<'h>(&self, endpoint: &Endpoint, held: impl Iterator<Item = &'h Resident>) -> Victims {
         held.fold(Victims::default(), |sum, held| Victims {
             count: sum.count + 1,
             bytes: sum.bytes + held.bytes,
@@ -209,7 +203,7 @@ impl Market<'_> {
     }
 
     /// What a resident's leaving costs: the expected reload, weighted, and the rest of its least stay.
-    fn leaving_ms(&self, endpoint: &Endpoint, held: &HeldModel) -> f64 {
+    fn leaving_ms(&self, endpoint: &Endpoint, held: &Resident) -> f64 {
         let name = || endpoint.models.get_index(held.place).map_or("", |(name, _)| name);
         let demand = self.replicas.demand(self.history, held.runner, name, self.now);
         let wanted = |seconds: f64| 1.0 - (-demand.rate * seconds).exp();

@@ -63,7 +63,10 @@ impl History {
                     self.seen(endpoint);
                 }
             }
-            Event::Membership { left, .. } => self.most.retain(|id, _| !left.contains(id)),
+            // one whose weight changed left and joined
+            Event::Membership { joined, left } => {
+                self.most.retain(|id, _| !left.contains(id) || joined.contains(id));
+            }
             _ => {}
         }
     }

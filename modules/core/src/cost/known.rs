@@ -1,18 +1,59 @@
-//! One request on one endpoint, as prices see it: names are looked up by text, so they are looked up once, and our jobs
-//! there are gone through once. Missing: a model that the endpoint does not know has no state and the priors' speeds.
+//! One request on one endpoint, as prices see it: names are looked up by text, so they are looked up once ([`Card`]), and
+//! our jobs there are gone through once ([`Busy`]). In a fleet both are noted beside the endpoint, and used again.
 
 use std::cell::{Ref, RefCell};
 use std::ops::Deref;
 
-use crate::endpoint::{Endpoint, EngineClass, ModelState, Rates};
+use crate::endpoint::{Endpoint, EndpointId, Endpoints, ModelState};
 use crate::facts::RequestFacts;
 use crate::strategy::Context;
 use crate::table::Note;
 use crate::time::Time;
 
 use super::busy::{Busy, Runner};
-use super::held::Held;
-use super::{Batch, Price, Reserved, cold, completed, local};
+use super::card::{Card, number};
+use super::residents::Residents;
+use super::{Batch, Price, Reserved, cold, completed};
+
+/// A request that is priced all over a fleet: what is the same everywhere.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    request: &'a RequestFacts,
+    table: &'a Endpoints,
+    candidates: &'a [EndpointId],
+    now: Time,
+    /// The request knows no caps.
+    uncapped: bool,
+    /// The number of its model.
+    number: u64,
+}
+
+impl<'a> Asked<'a> {
+    /// What the context asks for.
+    pub fn of(request: &'a RequestFacts, cx: &Context<'a>) -> Asked<'a> {
+        let (table, candidates, now, uncapped) = (cx.table, cx.candidates, cx.now, cx.uncapped);
+        Asked { request, table, candidates, now, uncapped, number: number(request.model.as_deref()) }
+    }
+
+    /// The request on each candidate that can be priced: those of weight 0 never take a request, those with a cap of 0
+    /// only one that knows no caps.
+    pub fn open(self) -> impl Iterator<Item = Known<'a>> {
+        let candidates = self.candidates.iter().filter_map(move |id| self.table.row(*id));
+        let known = candidates.filter(|(endpoint, _)| endpoint.spec.weight > 0).map(move |(endpoint, note)| {
+            let (card, busy) = noted(note, endpoint, &self);
+            Known {
+                endpoint,
+                request: self.request,
+                now: self.now,
+                uncapped: self.uncapped,
+                card,
+                busy,
+                note: Some(note),
+            }
+        });
+        known.filter(|known| known.uncapped || known.card.cap != Some(0))
+    }
+}
 
 /// A request's model on an endpoint, and who works there.
 pub struct Known<'a> {
@@ -22,12 +63,12 @@ pub struct Known<'a> {
     pub request: &'a RequestFacts,
     /// The moment.
     pub now: Time,
-    /// The engine's own name for the model.
-    pub(super) local: Option<&'a str>,
-    /// The model's place among the endpoint's, if anything is known of it.
-    pub(super) place: Option<usize>,
-    /// What is known of the model there.
-    pub(super) state: Option<&'a ModelState>,
+    /// The request knows no caps.
+    uncapped: bool,
+    /// Its model there.
+    pub(super) card: Found<'a, Card>,
+    /// Our jobs there.
+    pub(super) busy: Found<'a, Busy>,
     /// What was found out before.
     note: Option<&'a Note>,
 }
@@ -37,7 +78,7 @@ pub(super) enum Found<'a, T> {
     /// Before.
     Noted(Ref<'a, T>),
     /// Now.
-    New(T),
+    New(Box<T>),
 }
 
 impl<T> Deref for Found<'_, T> {
@@ -51,49 +92,67 @@ impl<T> Deref for Found<'_, T> {
     }
 }
 
-/// What is noted, made fresh if it is not.
-fn noted<'a, T>(cell: &'a RefCell<T>, is_fresh: impl Fn(&T) -> bool, refresh: impl Fn(&mut T)) -> Option<Found<'a, T>> {
-    if !is_fresh(&*cell.try_borrow().ok()?) {
-        refresh(&mut *cell.try_borrow_mut().ok()?);
+/// What is noted, made fresh if it is not; found anew where somebody else looks at the note.
+fn fresh<'a, T>(
+    cell: &'a RefCell<T>,
+    is_fresh: impl Fn(&T) -> bool,
+    refresh: impl FnOnce(&mut T),
+    anew: impl Fn() -> T,
+) -> Found<'a, T> {
+    match cell.try_borrow() {
+        Ok(noted) if is_fresh(&noted) => return Found::Noted(noted),
+        _ => {}
     }
-    Some(Found::Noted(cell.try_borrow().ok()?))
+    if let Ok(mut stale) = cell.try_borrow_mut() {
+        refresh(&mut stale);
+    } else {
+        return Found::New(Box::new(anew()));
+    }
+    cell.try_borrow().map_or_else(|_| Found::New(Box::new(anew())), Found::Noted)
+}
+
+/// What is known of the model and of our jobs, from the note or into it.
+fn noted<'a>(note: &'a Note, endpoint: &'a Endpoint, asked: &Asked<'a>) -> (Found<'a, Card>, Found<'a, Busy>) {
+    let now = asked.now;
+    let anew = || Busy::of(endpoint, now);
+    let busy = fresh(&note.busy, |busy| busy.is_fresh(now), |busy| busy.refresh(endpoint, now), anew);
+    let known = || Ref::filter_map(note.cards.try_borrow().ok()?, |cards| cards.get(asked.number)).ok();
+    if let Some(card) = known() {
+        return (Found::Noted(card), busy);
+    }
+    let card = Card::of(endpoint, asked.request.model.as_deref(), &busy);
+    if let Ok(mut cards) = note.cards.try_borrow_mut() {
+        cards.add(asked.number, card);
+    }
+    (known().map_or_else(|| Found::New(Box::new(card)), Found::Noted), busy)
 }
 
 impl<'a> Known<'a> {
-    /// Looks the model up.
+    /// Finds out all of it.
     pub fn of(endpoint: &'a Endpoint, request: &'a RequestFacts, now: Time) -> Known<'a> {
-        let local = local(endpoint, request);
-        let found = local.and_then(|local| endpoint.models.get_full(local));
-        let (place, state) = (found.map(|(place, ..)| place), found.map(|(.., state)| state));
-        Known { endpoint, request, now, local, place, state, note: None }
+        let busy = Busy::of(endpoint, now);
+        let card = Found::New(Box::new(Card::of(endpoint, request.model.as_deref(), &busy)));
+        let busy = Found::New(Box::new(busy));
+        Known { endpoint, request, now, uncapped: request.uncapped, card, busy, note: None }
     }
 
-    /// The same in a fleet: what other requests' prices found out there is used again.
-    pub fn here(endpoint: &'a Endpoint, request: &'a RequestFacts, cx: &Context<'a>) -> Known<'a> {
-        Known { note: cx.table.note(endpoint.id), ..Known::of(endpoint, request, cx.now) }
-    }
-
-    /// Learned speeds, else the priors.
-    pub(super) fn rates(&self) -> Rates {
-        self.state.map(|state| state.rates).unwrap_or_default()
-    }
-
-    /// Our jobs there.
-    pub(super) fn busy(&self) -> Found<'a, Busy> {
-        let (endpoint, now) = (self.endpoint, self.now);
-        let noted = self.note.and_then(|note| noted(&note.busy, |it| it.is_fresh(now), |it| it.refresh(endpoint, now)));
-        noted.unwrap_or_else(|| Found::New(Busy::of(endpoint, now)))
+    /// What is known of the model there.
+    pub(crate) fn state(&self) -> Option<&'a ModelState> {
+        Some(self.endpoint.models.get_index(self.card.place?)?.1)
     }
 
     /// The models that it holds.
-    pub(super) fn held(&self) -> Found<'a, Held> {
-        let noted = self.note.and_then(|note| noted(&note.held, Held::is_fresh, |it| it.refresh(self.endpoint)));
-        noted.unwrap_or_else(|| Found::New(Held::of(self.endpoint)))
+    pub(super) fn residents(&self) -> Found<'a, Residents> {
+        let anew = || Residents::of(self.endpoint);
+        match self.note {
+            Some(note) => fresh(&note.residents, Residents::is_fresh, |it| it.refresh(self.endpoint), anew),
+            None => Found::New(Box::new(anew())),
+        }
     }
 
     /// The runner of this very model.
-    pub(super) fn runner<'b>(&self, busy: &'b Busy) -> Option<&'b Runner> {
-        busy.runners.iter().find(|runner| runner.is_of(self.endpoint, self.place, self.local))
+    pub(super) fn runner(&self) -> Option<&Runner> {
+        self.busy.runners.get(self.card.runner?)
     }
 
     /// Wait, prefill and decode: see [`super::completion`].
@@ -108,10 +167,17 @@ impl<'a> Known<'a> {
 
     /// True if the request needs no load here: see [`super::is_warm`].
     pub fn is_warm(&self) -> bool {
-        if self.endpoint.class == EngineClass::Batching || self.local.is_none() || !cold::tells(self.endpoint) {
-            return true;
-        }
-        self.state.is_some_and(|state| state.resident && state.runner_key == self.request.runner_key)
+        self.card.is_always_warm || self.card.resident_with == Some(self.request.runner_key)
+    }
+
+    /// True while a load begun for this very runner goes on.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.card.loading_with == Some(self.request.runner_key)
+    }
+
+    /// True while the endpoint loads another model. Engines load one at a time.
+    pub fn loads_another(&self) -> bool {
+        self.card.loads_another
     }
 
     /// The load term: see [`super::load_wait_ms`].
@@ -121,13 +187,26 @@ impl<'a> Known<'a> {
 
     /// The model's load if something resident is driven out for it and it is not on its way yet, else 0: milliseconds.
     pub fn displacing_load_ms(&self) -> f64 {
-        let Some(local) = self.local.filter(|_| !self.state.is_some_and(|state| state.loading)) else { return 0.0 };
-        let holds_others = self.endpoint.models.iter().any(|(name, state)| state.resident && **name != *local);
-        if holds_others { cold::load_of(self.endpoint, local, self.state) } else { 0.0 }
+        if self.card.holds_others && self.card.loading_with.is_none() { self.card.load_ms } else { 0.0 }
+    }
+
+    /// The most requests that we send there at once now.
+    pub fn cap(&self) -> Option<u32> {
+        self.card.cap.map(|full| self.endpoint.grown(full, self.now))
+    }
+
+    /// True if the request may go there now: the endpoint has a free slot, or the request knows no caps.
+    pub fn is_free(&self) -> bool {
+        self.uncapped || self.endpoint.has_room(self.card.cap, self.now)
     }
 
     /// True if this request may start here now: see [`Endpoint::may_take`].
     pub fn may_take(&self) -> bool {
-        self.request.uncapped || (self.endpoint.is_free(self.now) && self.endpoint.has_slot_for(self.local, self.now))
+        if self.request.uncapped {
+            return true;
+        }
+        let jobs = || self.runner().map_or(0, |runner| runner.jobs);
+        let has_slot = |full: u32| jobs() < self.endpoint.grown(full, self.now);
+        self.endpoint.has_room(self.card.cap, self.now) && self.card.model_cap.is_none_or(has_slot)
     }
 }

@@ -11,7 +11,7 @@ use crate::learn::pace::{SHORTEST_MS, overdue};
 use crate::time::Time;
 
 use super::busy::Busy;
-use super::work_at;
+use super::work_of;
 
 /// A prompt without a token after this many times its work is late.
 const LATE: f64 = 10.0;
@@ -36,7 +36,7 @@ pub(super) fn of(endpoint: &Endpoint, busy: &Busy, now: Time) -> f64 {
             if (place as f64 >= slots && job.first_token.is_none()) || job.cold || loads {
                 continue;
             }
-            let (own, got) = (work_at(&rates, &job.request), job.done_ms(slowdown, 0.0, now));
+            let (own, got) = (work_of(&rates, job), job.done_ms(slowdown, 0.0, now));
             if job.request.stream && job.first_token.is_none() {
                 late = late.max(if own.prefill_ms > SHORTEST_MS { got / own.prefill_ms / LATE } else { 0.0 });
                 continue;

@@ -20,8 +20,7 @@
 use crate::endpoint::{Endpoint, Job, Rates};
 use crate::time::Time;
 
-use super::busy::Busy;
-use super::{Known, Price, Reserved, work_at};
+use super::{Known, Price, Reserved, work_at, work_of};
 
 /// The least share of a job's work, estimated or done, that is taken to remain.
 const LEAST_REMAINING: f64 = 0.25;
@@ -31,10 +30,10 @@ const OTHERS_REMAINING: f64 = 0.5;
 /// Wait, prefill and decode.
 pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
     let (endpoint, request, now) = (known.endpoint, known.request, known.now);
-    let rates = known.rates();
-    let (own, crowding) = (work_at(&rates, request), rates.crowding);
-    let busy = known.busy();
-    let (slots, pace, mine) = (busy.slots, busy.pace, known.runner(&busy));
+    let (own, crowding) = (work_at(&known.card.rates, request), known.card.rates.crowding);
+    let busy = &*known.busy;
+    let (slots, pace, mine) = (busy.slots, busy.pace, known.runner());
+    let cap = known.cap().filter(|_| !request.uncapped).map(f64::from);
     let models = (busy.runners.len() + usize::from(mine.is_none())) as f64;
 
     let others = endpoint.others(now);
@@ -47,16 +46,17 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
         false => remaining * models / speed_up(slots, crowding) * (queued - slots + 1.0) / queued,
     };
     let loads = || if known.is_warm() { busy.loads_begun_ms } else { 0.0 };
-    let at_cap = match request.uncapped {
-        true => 0.0,
-        false => {
-            let promised = Reserved { ms: reserved.ms * pace, ..reserved };
-            cap_wait(endpoint, &busy, promised, |jobs| speed_up(jobs.min(slots), crowding), loads, now)
+    let ahead = f64::from(endpoint.in_flight()) + promised;
+    let at_cap = match cap.filter(|cap| ahead >= *cap && ahead > 0.0) {
+        Some(cap) => {
+            let remaining = busy.remaining_ms + reserved.ms * pace;
+            let jobs = ahead.min(cap.max(1.0)) / busy.runners.len().max(1) as f64;
+            (remaining / speed_up(jobs.min(slots), crowding) + loads()) * (ahead - cap + 1.0) / ahead
         }
+        None => 0.0,
     };
 
-    let cap = endpoint.cap(now).filter(|_| !request.uncapped);
-    let side_by_side = cap.map_or(models, |cap| models.min(f64::from(cap.max(1))));
+    let side_by_side = cap.map_or(models, |cap| models.min(cap.max(1.0)));
     let slowdown = (1.0 + crowding * ((queued + 1.0).min(slots) - 1.0)) * side_by_side * pace;
     Price {
         wait: in_engine.max(at_cap),
@@ -64,23 +64,6 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved) -> Price {
         decode: own.decode_ms * slowdown,
         ..Price::default()
     }
-}
-
-/// Until our own cap lets one more request in, counting those promised a place before and the loads that hold up jobs:
-/// milliseconds. `speed`: that of so many jobs of one runner.
-fn cap_wait(
-    endpoint: &Endpoint,
-    busy: &Busy,
-    reserved: Reserved,
-    speed: impl Fn(f64) -> f64,
-    loads: impl Fn() -> f64,
-    now: Time,
-) -> f64 {
-    let ahead = f64::from(endpoint.in_flight()) + reserved.count as f64;
-    let Some(cap) = endpoint.cap(now).map(f64::from).filter(|cap| ahead >= *cap && ahead > 0.0) else { return 0.0 };
-    let remaining = busy.runners.iter().map(|runner| runner.remaining_ms).sum::<f64>() + reserved.ms;
-    let jobs = ahead.min(cap.max(1.0)) / busy.runners.len().max(1) as f64;
-    (remaining / speed(jobs) + loads()) * (ahead - cap + 1.0) / ahead
 }
 
 /// How many jobs one runner works on at once: declared, else reported, else the most that were seen to answer at once.
@@ -100,7 +83,7 @@ pub(super) fn speed_up(jobs: f64, crowding: f64) -> f64 {
 pub(super) fn remaining(endpoint: &Endpoint, job: &Job, rates: &Rates, slowdown: f64, pace: f64, now: Time) -> f64 {
     let load = job.local.as_deref().filter(|_| job.cold).map_or(0.0, |local| super::load_ms(endpoint, local));
     let done = job.done_ms(slowdown, load, now) / pace;
-    let own = work_at(rates, &job.request);
+    let own = work_of(rates, job);
     match (job.first_token, job.request.stream) {
         _ if job.request.metadata_only => 0.0,
         (Some(_), _) => rest(own.decode_ms, done),

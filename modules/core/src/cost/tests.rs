@@ -225,7 +225,7 @@ fn evict_and_wait(engine: Endpoint, history: &History) -> (f64, f64) {
     let replicas = Replicas::of(&table);
     let market = Market { history, replicas: &replicas, kappa: 2.0, min_residency_ms: 20_000.0, now: NOW };
     let mut price = Price::default();
-    market.add_cold(&mut price, engine, &request("new", 10));
+    market.add_to(&mut price, &Known::of(engine, &request("new", 10), NOW));
     near(price.load, 5000.0);
     (price.evict, price.wait)
 }

@@ -95,6 +95,11 @@ impl Iteration {
         PRIOR[3] * self.scaled[3]
     }
 
+    /// All four, in this order.
+    pub(crate) fn per_unit_ms(&self) -> [f64; 4] {
+        [self.base_ms(), self.per_sequence_ms(), self.per_prefill_ms(), self.per_context_ms()]
+    }
+
     /// Coefficients as they are: tests, and what was learned elsewhere.
     pub fn of(base_ms: f64, per_sequence_ms: f64, per_prefill_ms: f64, per_context_ms: f64) -> Iteration {
         let told = [base_ms, per_sequence_ms, per_prefill_ms, per_context_ms];

@@ -17,6 +17,9 @@ const SAMPLES: u64 = 3;
 /// Requests after which an endpoint lends a model's speed anew.
 const AGAIN: u64 = 16;
 
+/// Parts of a logarithm that are told apart.
+const FINE: f64 = 1e9;
+
 /// True if what an endpoint with so many samples knows is worth telling.
 pub(crate) fn is_news(samples: u64) -> bool {
     samples <= AGAIN || samples.is_multiple_of(AGAIN)
@@ -55,14 +58,15 @@ fn knows(endpoint: &Endpoint, model: &str) -> bool {
 /// The other's times as a multiple of the lender's.
 fn relative(lender: &Endpoint, other: &Endpoint) -> f64 {
     let own = |state: &&ModelState| state.rates.samples >= SAMPLES;
-    let (mut sum, mut count) = (0.0, 0);
+    let (mut sum, mut count) = (0_i64, 0);
     for (public, local) in &other.names {
         let theirs = other.models.get(local).filter(own);
         let Some((theirs, ours)) = theirs.zip(lender.model(public).filter(own)) else { continue };
-        sum += (theirs.rates.decode_ms_per_token / ours.rates.decode_ms_per_token).ln();
+        // in whole numbers, so that the order of the names does not matter
+        sum += ((theirs.rates.decode_ms_per_token / ours.rates.decode_ms_per_token).ln() * FINE) as i64;
         count += 1;
     }
-    if count == 0 { 1.0 } else { (sum / f64::from(count)).exp() }
+    if count == 0 { 1.0 } else { (sum as f64 / FINE / f64::from(count)).exp() }
 }
 
 fn lend(state: &mut ModelState, from: &Rates, factor: f64) {

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{BLOCK_TOKENS, Matches, PrefixIndex};
-use crate::cost::{is_warm, local};
+use crate::cost::{Batch, Known, is_warm, local};
 use crate::endpoint::{Endpoint, EndpointId, EngineClass};
 use crate::event::{Event, Outcome, Usage};
 use crate::facts::{RequestFacts, RequestId};
@@ -29,6 +29,8 @@ const FIRST_STEP: f64 = 0.3;
 const LAST_STEP: f64 = 0.02;
 /// Steps after which they are a half.
 const HALVED_AFTER: f64 = 4.0;
+/// The part of its capacity from which on something was dropped.
+const FULL: f64 = 0.95;
 /// Blocks by which belief and telling may differ: they are cut differently.
 const TOLERANCE: f64 = 1.5;
 /// Capacities that can be learned, in blocks.
@@ -99,7 +101,8 @@ impl Caches {
 
     /// Tokens of the prompt that an endpoint holds: see [`Held::tokens`].
     pub fn held(&self, endpoint: &Endpoint, request: &RequestFacts) -> u32 {
-        self.find(request).tokens(endpoint)
+        let since = || is_warm(endpoint, request).then(|| since(endpoint, request).unwrap_or(Time::ZERO));
+        self.find(request).tokens_since(endpoint, since)
     }
 
     /// True if an endpoint is taken to have a prefix cache: it is a batching engine, or told of cached tokens.
@@ -134,10 +137,16 @@ impl Caches {
 
     fn started(&mut self, id: EndpointId, request: &RequestFacts, cx: &Context<'_>) {
         let Some(endpoint) = cx.table.get(id) else { return };
-        let place = self.known(endpoint);
+        let mut place = self.known(endpoint);
+        if self.caches[place].url != endpoint.spec.url {
+            // another engine: what was learned of the one before says nothing of it
+            self.caches.remove(place);
+            self.index.clear(id);
+            place = self.known(endpoint);
+        }
         let cache = &mut self.caches[place];
-        if cache.absences != absences(endpoint) || cache.url != endpoint.spec.url {
-            (cache.absences, cache.url) = (absences(endpoint), endpoint.spec.url.clone());
+        if cache.absences != absences(endpoint) {
+            cache.absences = absences(endpoint);
             self.index.clear(id);
         }
         cache.is_used |= endpoint.class == EngineClass::Batching;
@@ -190,7 +199,9 @@ impl Caches {
         let told = f64::from(cached) * f64::from(request.prompt_tokens) / f64::from(told_prompt);
         let most = request.prompt_blocks.len() as f64 * f64::from(BLOCK_TOKENS);
         let difference = (told.min(most) - believed) / f64::from(BLOCK_TOKENS);
-        if difference.abs() <= TOLERANCE {
+        // what we never noted, since nothing was told yet or we began later, says nothing of what was dropped
+        let never_dropped = (self.index.held(id) as f64) < FULL * cache.capacity;
+        if difference.abs() <= TOLERANCE || (difference > 0.0 && never_dropped) {
             return;
         }
         let step = (FIRST_STEP / (1.0 + cache.steps / HALVED_AFTER)).max(LAST_STEP);
@@ -222,26 +233,35 @@ pub struct Held<'a> {
 
 impl Held<'_> {
     /// True if all hold the same of it: most often nothing.
-    pub fn is_level<'e>(&self, mut endpoints: impl Iterator<Item = &'e Endpoint>) -> bool {
-        let first = || endpoints.next().map(|first| (self.tokens(first), endpoints));
-        self.matches.is_empty() || first().is_none_or(|(held, mut rest)| rest.all(|other| self.tokens(other) == held))
+    pub fn is_level<'e>(&self, mut endpoints: impl Iterator<Item = Known<'e>>) -> bool {
+        let first = || endpoints.next().map(|first| (self.tokens(&first), endpoints));
+        self.matches.is_empty() || first().is_none_or(|(held, mut rest)| rest.all(|other| self.tokens(&other) == held))
+    }
+
+    /// The same as prices want it.
+    pub fn batch(&self, known: &Known<'_>) -> Batch {
+        let kept = self.request.prompt_blocks.len() as f64 * f64::from(BLOCK_TOKENS);
+        Batch { matched: f64::from(self.tokens(known)), kept, ..Batch::default() }
     }
 
     /// Tokens of it that an endpoint holds.
-    pub fn tokens(&self, endpoint: &Endpoint) -> u32 {
+    pub fn tokens(&self, known: &Known<'_>) -> u32 {
+        let since = || known.is_warm().then(|| known.state().map_or(Time::ZERO, |state| state.since));
+        self.tokens_since(known.endpoint, since)
+    }
+
+    /// `since`: when the model came to an engine with slots; `None` = it is not there.
+    fn tokens_since(&self, endpoint: &Endpoint, since: impl FnOnce() -> Option<Time>) -> u32 {
         let blocks = self.matches.blocks(endpoint.id);
         let cache = || self.caches.place(endpoint.id).map(|place| &self.caches.caches[place]);
-        if blocks == 0 || !cache().is_some_and(|cache| cache.is_used && cache.absences == absences(endpoint)) {
+        let is_same = |cache: &Cache| cache.absences == absences(endpoint) && cache.url == endpoint.spec.url;
+        if blocks == 0 || !cache().is_some_and(|cache| cache.is_used && is_same(cache)) {
             return 0;
         }
+        let prompt = self.request.prompt_blocks.get(..blocks as usize).unwrap_or_default();
         let left = match endpoint.class {
             EngineClass::Batching => blocks,
-            EngineClass::Slots if !is_warm(endpoint, self.request) => 0,
-            EngineClass::Slots => {
-                let prompt = &self.request.prompt_blocks[..blocks as usize];
-                let since = since(endpoint, self.request).unwrap_or(Time::ZERO);
-                self.caches.index.used_since(endpoint.id, prompt, since)
-            }
+            EngineClass::Slots => since().map_or(0, |since| self.caches.index.used_since(endpoint.id, prompt, since)),
         };
         (left * BLOCK_TOKENS).min(self.request.prompt_tokens)
     }

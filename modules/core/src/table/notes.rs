@@ -3,21 +3,24 @@
 
 use std::cell::RefCell;
 
-use crate::cost::{Busy, Held};
+use crate::cost::{Busy, Cards, Residents};
 
 /// What was found out about one row.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Note {
     /// Our jobs.
     pub(crate) busy: RefCell<Busy>,
+    /// Models that requests asked for.
+    pub(crate) cards: RefCell<Cards>,
     /// Models that are there.
-    pub(crate) held: RefCell<Held>,
+    pub(crate) residents: RefCell<Residents>,
 }
 
 impl Note {
     /// The row may change.
     pub(super) fn forget(&mut self) {
         self.busy.get_mut().forget();
-        self.held.get_mut().forget();
+        self.cards.get_mut().forget();
+        self.residents.get_mut().forget();
     }
 }

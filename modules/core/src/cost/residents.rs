@@ -9,7 +9,7 @@ use super::history;
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HeldModel {
+pub(super) struct Resident {
     /// The place among the endpoint's models.
     pub(super) place: usize,
     /// The model with its runner options, as a number.
@@ -24,15 +24,15 @@ pub(super) struct HeldModel {
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Residents {
     found: bool,
-    pub(super) models: Vec<HeldModel>,
+    pub(super) models: Vec<Resident>,
 }
 
-impl Held {
+impl Residents {
     /// Those of an endpoint.
-    pub(super) fn of(endpoint: &Endpoint) -> Held {
-        let mut held = Held::default();
+    pub(super) fn of(endpoint: &Endpoint) -> Residents {
+        let mut held = Residents::default();
         held.refresh(endpoint);
         held
     }
@@ -49,7 +49,7 @@ impl Held {
     /// Looks at all of them again.
     pub(super) fn refresh(&mut self, endpoint: &Endpoint) {
         let there = |(_, (_, state)): &(usize, (&_, &ModelState))| state.resident || state.loading;
-        let models = endpoint.models.iter().enumerate().filter(there).map(|(place, (name, state))| HeldModel {
+        let models = endpoint.models.iter().enumerate().filter(there).map(|(place, (name, state))| Resident {
             place,
             runner: history::runner(name, state.runner_key),
             bytes: bytes_of(endpoint, name, Some(state)),
