@@ -7,8 +7,8 @@ use arriero_core::contract::{Stage, endpoint, request};
 use arriero_core::endpoint::{Endpoint, ModelState};
 use arriero_core::event::{Event, Outcome, Usage};
 use arriero_core::learn::batching::Iteration;
-use arriero_core::{EndpointId, EngineClass, Module, Pick, RequestFacts, RequestId, Sample, Time};
-use arriero_prefix_affinity::{Options, PrefixAffinity, RuleName};
+use arriero_core::{BLOCK_TOKENS, EndpointId, EngineClass, Module, Pick, RequestFacts, RequestId, Sample, Time};
+use arriero_prefix_affinity::{Options, PrefixAffinity, RuleName, UNKNOWN_TOKENS};
 
 const ONE: EndpointId = EndpointId(0);
 const TWO: EndpointId = EndpointId(1);
@@ -131,6 +131,10 @@ fn who_was_away_or_left_holds_nothing() {
     let (outcome, usage) = (Outcome::ConnectFailed, Usage::default());
     stage.tell(&Event::Ended { endpoint: home, request: &job.request, outcome, usage: &usage, mine: true });
     assert!(!saves(&stage), "nobody listens there");
+    stage.start_at(home, &Arc::new(turn(5, 7, 8)));
+    assert!(saves(&stage));
+    stage.endpoints.get_mut(home).expect("it is there").spec.url = "http://elsewhere".into();
+    assert!(!saves(&stage), "it moved: another engine, though it was not asked yet");
     stage.start_at(home, &Arc::new(turn(4, 7, 8)));
     stage.leave(home);
     assert!(!saves(&stage));
@@ -147,6 +151,29 @@ fn how_much_a_cache_holds_is_learned_from_what_it_tells() {
     }
     let next = matched(&stage, 0);
     assert!(next < 600.0, "conversations are told as gone when they come again, but {next} tokens are believed there");
+}
+
+#[test]
+fn a_cache_does_not_grow_by_what_was_never_noted() {
+    let options = Options { cache_tokens: None, ..Options::default() };
+    let mut stage = stage(options, vec![engine("one", 1.0)]);
+    // as after a restart of the proxy: the engine knows conversations that nobody here has seen
+    for number in 0..50 {
+        stage.start_at(ONE, &Arc::new(turn(number, number, 4)));
+        end(&mut stage, ONE, 16_000);
+    }
+    assert!(matched(&stage, 0) > 16_000.0);
+    let blocks = turn(0, 0, 4).prompt_blocks.len() as u64;
+    let taken = UNKNOWN_TOKENS / u64::from(BLOCK_TOKENS);
+    for number in 0..taken / blocks * 2 {
+        stage.start_at(ONE, &Arc::new(turn(number, 1000 + number, 4)));
+        end(&mut stage, ONE, 512);
+    }
+    let left = matched(&stage, 0);
+    assert!(
+        left < 600.0,
+        "it holds as much as before, so the first ones are gone, but {left} tokens are believed there"
+    );
 }
 
 /// Tokens that `ONE` is believed to hold of a conversation, from the price's terms.

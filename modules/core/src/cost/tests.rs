@@ -176,6 +176,12 @@ fn what_a_cache_holds_is_not_computed() {
     near(known.decode, 100.0 * (10.0 + 1.0 + 0.001 * 200.0));
     let all = price(&engine, &Batch { matched: 9999.0, ..batch });
     near(all.prefill + all.cached, 0.0);
+    let keeps = price(&engine, &Batch { kept: 90.0, ..batch });
+    near(keeps.evict, 10.0 * (90.0 - 80.0));
+    assert_eq!(
+        known.evict, 0.0,
+        "room in a cache is priced by who keeps account of it, whatever blocks others asked for"
+    );
     let product = price(&engine, &Batch { rule: Rule::Product, ..batch });
     near(product.total(), (70.0 + 20.0) * 2.0);
     let slots = price(&slot_engine(2), &batch);
