@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Sizes of the fleet.
 const SIZES: [usize; 2] = [64, 1000];
 /// Turns of a case.
-const TURNS: usize = 3000;
+const TURNS: usize = 500;
 /// What is allowed at these sizes, in microseconds.
 const PLAIN_US: [f64; 2] = [2.0, 20.0];
 const PRICED_US: [f64; 2] = [4.0, 60.0];

@@ -24,6 +24,9 @@ struct Args {
     /// Only questions whose words or scenario contain this.
     #[arg(long, default_value = "")]
     only: String,
+    /// No questions of scenarios whose names begin with one of these, with commas.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
     /// Folder of trace files; left out: what `ARRIERO_TRACES` says, else the scenarios' generators.
     #[arg(long)]
     traces: Option<PathBuf>,
@@ -46,10 +49,12 @@ fn main() -> ExitCode {
 }
 
 fn command(args: &Args) -> String {
-    let Args { seeds, part, only, .. } = args;
+    let Args { seeds, part, only, without, .. } = args;
     let only = if only.is_empty() { String::new() } else { format!(" --only '{only}'") };
+    let without = if without.is_empty() { String::new() } else { format!(" --without {}", without.join(",")) };
     format!(
-        "cargo run --release -p arriero-strategies --features tools --bin robustness -- --seeds {seeds} --part {part}{only}"
+        "cargo run --release -p arriero-strategies --features tools --bin robustness -- \
+         --seeds {seeds} --part {part}{only}{without}"
     )
 }
 
@@ -60,6 +65,10 @@ fn write(args: &Args) -> Result<(), String> {
     for question in robustness::questions() {
         let label = format!("{} ({})", question.words, question.scenario);
         if !label.contains(&args.only) {
+            continue;
+        }
+        if args.without.iter().any(|name| question.scenario.starts_with(&**name)) {
+            skipped.push(format!("left out: {label}: not asked"));
             continue;
         }
         let told = |done, all| eprint!("\r{label}: {done}/{all} ");

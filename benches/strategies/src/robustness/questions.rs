@@ -129,7 +129,6 @@ fn unequal() -> Vec<Question> {
         |scenario, strategies, settings| Question { words: "GPUs are unequal", scenario, strategies, settings };
     vec![
         question("S2", &["queue-aware", "auto"], rhos([0.35, 0.5, 0.85])),
-        question("mixed", &["queue-aware", "model-affinity", "auto"], rhos([0.15, 0.25, 0.45])),
         question("S4-mixed", &["prefix-affinity", "auto"], std::iter::once(plain()).chain(per_s).collect()),
     ]
 }
