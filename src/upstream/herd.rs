@@ -187,7 +187,9 @@ impl Herd {
     }
 
     fn finish(self: &Arc<Self>, grant: &Grant, outcome: Outcome, usage: &Usage) {
-        self.prefixes_count.fetch_or(usage.cached_tokens.is_some_and(|cached| cached > 0), Ordering::Relaxed);
+        if usage.cached_tokens.is_some_and(|cached| cached > 0) && !self.prefixes_count() {
+            self.prefixes_count.store(true, Ordering::Relaxed);
+        }
         self.change(|fleet, now| ((), fleet.finish(now, grant.ticket, outcome, usage)));
     }
 }

@@ -201,8 +201,7 @@ fn completed(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Price {
 
 /// The engine's own name for the request's model; the public name where it has no other.
 pub(crate) fn local<'a>(endpoint: &'a Endpoint, request: &'a RequestFacts) -> Option<&'a str> {
-    let model = request.model.as_deref()?;
-    Some(endpoint.local_name(model).map_or(model, |local| local))
+    Some(endpoint.called(request.model.as_deref()?))
 }
 
 #[cfg(test)]

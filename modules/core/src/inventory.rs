@@ -145,10 +145,14 @@ impl Endpoint {
         self.names.get(model)
     }
 
+    /// The engine's own name for a model; the public name where it has no other.
+    pub(crate) fn called<'a>(&'a self, model: &'a str) -> &'a str {
+        self.local_name(model).map_or(model, |local| local)
+    }
+
     /// The state of a model by its public name, where anything is known.
     pub fn model(&self, model: &str) -> Option<&ModelState> {
-        let local = self.names.get(model).map_or(model, |local| local);
-        self.models.get(local)
+        self.models.get(self.called(model))
     }
 
     /// Learned speeds, else the priors.

@@ -94,6 +94,14 @@ impl Endpoint {
         f64::from(self.spec.weight) * self.ramp(now)
     }
 
+    /// The same in parts, at least one: whole numbers, so that shares add up whatever their order.
+    pub fn weight_in(&self, parts: u32, now: Time) -> u64 {
+        if self.ramp_since.is_none() {
+            return (u64::from(self.spec.weight) * u64::from(parts)).max(1);
+        }
+        ((self.effective_weight(now) * f64::from(parts)).round() as u64).max(1)
+    }
+
     /// True if one more request may be sent now. A batching engine without a cap is held only while it reports a queue
     /// that our own requests which were answered since do not explain, or more than 90 % of its KV cache in use.
     pub fn is_free(&self, now: Time) -> bool {
@@ -115,7 +123,7 @@ impl Endpoint {
 
     /// True if this very request may start here now: it may start, and its model has a slot where slots count per model.
     pub fn may_take(&self, request: &RequestFacts, now: Time) -> bool {
-        let local = || request.model.as_deref().map(|model| self.local_name(model).map_or(model, |local| local));
+        let local = || request.model.as_deref().map(|model| self.called(model));
         request.uncapped || (self.is_free(now) && self.has_slot_for(local(), now))
     }
 

@@ -166,7 +166,7 @@ fn ready<'a>(cx: &Context<'a>) -> impl Iterator<Item = &'a Endpoint> + use<'a> {
 
 /// The lots of an endpoint: hundredths of its weight, so that one that grows (slow start) has some from the beginning.
 fn lots(endpoint: &Endpoint, cx: &Context<'_>) -> u64 {
-    ((endpoint.effective_weight(cx.now) * 100.0).round() as u64).max(1)
+    endpoint.weight_in(100, cx.now)
 }
 
 /// One of the free candidates, drawn by its lots; `None` if there are none.

@@ -74,10 +74,7 @@ fn draw<'a>(draws: usize, cx: &mut Context<'a>) -> [Option<&'a Endpoint>; DRAWS]
 
 /// The lots of a weight: hundredths, so that one that grows (slow start) has some from the beginning.
 fn lots(endpoint: &Endpoint, now: Time) -> u64 {
-    if endpoint.ramp_since.is_none() {
-        return u64::from(endpoint.spec.weight) * 100;
-    }
-    ((endpoint.effective_weight(now) * 100.0).round() as u64).max(1)
+    endpoint.weight_in(100, now)
 }
 
 fn load(endpoint: &Endpoint, cx: &Context<'_>) -> f64 {

@@ -54,10 +54,7 @@ struct Rotation {
 
 /// The weight of an endpoint now, in parts.
 fn weight(endpoint: &Endpoint, now: Time) -> u64 {
-    if endpoint.ramp_since.is_none() {
-        return (u64::from(endpoint.spec.weight) * PARTS).max(1);
-    }
-    ((endpoint.effective_weight(now) * PARTS as f64).round() as u64).max(1)
+    endpoint.weight_in(PARTS as u32, now)
 }
 
 impl Rotation {

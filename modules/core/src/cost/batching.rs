@@ -16,12 +16,12 @@
 //! rest: with 1, long prompts are driven apart and the tail suffers near saturation; 5 to 10 are safe. `held`: while the
 //! engine is full, the time until the requests before this one have left. The other rule ([`Rule::Product`]) is the prompt
 //! tokens to be prefilled times the requests: `(Pq + new) (B + 1) c`. `evict`: what is computed here drives as much out of the
-//! cache, and some of that ([`ROOM`]) is computed again later; `kept` are the prompt's tokens that a cache can keep, as a strategy that keeps account of caches says.
+//! cache, and some of that ([`ROOM`]) is computed again later; `kept` are the prompt's tokens that a cache can keep, as a
+//! strategy that keeps account of caches says.
 //!
 //! Missing: no sample = own counts only; others' prompts count as prefilled; before anything is learned `a` to `d` are
 //! priors; nothing known of a cache = nothing matched.
 
-use super::busy::Busy;
 use super::{Known, Price, Reserved, output_tokens, work_at};
 
 /// Weight of the time to the first token.
@@ -71,7 +71,7 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Pri
     let matched = batch.matched.min(prompt);
     let answer = output_tokens(rates, request);
     let evict = ROOM * c * (batch.kept.min(prompt) - matched).max(0.0);
-    let held = held_ms(known, busy, requests, reserved);
+    let held = held_ms(known, requests, reserved);
     let (factor, wait, decode) = match batch.rule {
         Rule::Product => (requests + 1.0, busy.queued * (requests + 1.0), 0.0),
         Rule::Marginal => {
@@ -90,7 +90,7 @@ pub(super) fn price(known: &Known<'_>, reserved: Reserved, batch: &Batch) -> Pri
 }
 
 /// Until a full engine lets one more in: of a batch of equal jobs one leaves every `work / batch`.
-fn held_ms(known: &Known<'_>, busy: &Busy, batch: f64, reserved: Reserved) -> f64 {
+fn held_ms(known: &Known<'_>, batch: f64, reserved: Reserved) -> f64 {
     let (endpoint, request) = (known.endpoint, known.request);
     if request.uncapped {
         return 0.0;
@@ -106,7 +106,7 @@ fn held_ms(known: &Known<'_>, busy: &Busy, batch: f64, reserved: Reserved) -> f6
     };
     let mean = match endpoint.in_flight() {
         0 => work_at(&known.card.rates, request).total_ms(),
-        jobs => busy.work_ms / f64::from(jobs),
+        jobs => known.busy.work_ms / f64::from(jobs),
     };
     mean * (1.0 + GROWTH * batch) * ahead / batch.max(1.0)
 }

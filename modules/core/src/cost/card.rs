@@ -49,7 +49,7 @@ pub(crate) struct Card {
 impl Card {
     /// That of a model by its public name; `None` = requests without one. `busy`: the endpoint's.
     pub(super) fn of(endpoint: &Endpoint, model: Option<&str>, busy: &Busy) -> Card {
-        let local = model.map(|model| endpoint.local_name(model).map_or(model, |local| local));
+        let local = model.map(|model| endpoint.called(model));
         let found = local.and_then(|local| endpoint.models.get_full(local));
         let (place, state) = (found.map(|(place, ..)| place), found.map(|(.., state)| state));
         let is_always_warm = endpoint.class == EngineClass::Batching || local.is_none() || !tells(endpoint);

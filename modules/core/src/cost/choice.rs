@@ -2,8 +2,9 @@
 //!
 //! The best free endpoint against the best full one: `free <= full` takes the free one now, else the request waits for the
 //! full one. What a strategy takes off a free endpoint's price ([`Price::spare`]) counts in both: without it everybody waits
-//! for the fast one and slow endpoints stand idle. Prices within 1 % and 1 ms of the best are a tie; a tie goes by rendezvous hash of model and endpoint, so that all proxies
-//! agree where a model lives, or in turn, so that they do not all take the same one. Milliseconds throughout; an offer's price is finite.
+//! for the fast one and slow endpoints stand idle. Prices within 1 % and 1 ms of the best are a tie; a tie goes by rendezvous
+//! hash of model and endpoint, so that all proxies agree where a model lives, or in turn, so that they do not all take the
+//! same one. Milliseconds throughout; an offer's price is finite.
 //!
 //! Offers come one by one and are not kept: of each kind only the best and those that may still win a tie with it
 //! ([`Best`]), so that a pick allocates nothing. Only who wants the decision told has them all noted.

@@ -151,16 +151,16 @@ impl Market<'_> {
         if known.is_on_its_way() {
             return false;
         }
-        let (held, busy) = (known.residents(), &*known.busy);
+        let held = known.residents();
         let own = held.models.iter().find(|held| Some(held.place) == known.card.place);
         let (reload, reload_drain) = match own {
             Some(own) => (
                 self.leaving_ms(known.endpoint, own),
-                known.runner().map_or(0.0, |runner| runner.drain_ms(busy.runners.len(), busy.slots)),
+                known.runner().map_or(0.0, |runner| runner.drain_ms(known.busy.runners.len(), known.busy.slots)),
             ),
             None => (0.0, 0.0),
         };
-        let room = self.make_room(known, &held, busy);
+        let room = self.make_room(known, &held);
         let (others, others_drain) = room.unwrap_or_default();
         price.wait = price.wait.max(reload_drain).max(others_drain);
         price.evict = reload + others;
@@ -168,8 +168,8 @@ impl Market<'_> {
     }
 
     /// What it costs to make room for a model among the others: (evictions, drain), in milliseconds. `None` = there is room.
-    fn make_room(&self, known: &Known<'_>, held: &Residents, busy: &Busy) -> Option<(f64, f64)> {
-        let endpoint = known.endpoint;
+    fn make_room(&self, known: &Known<'_>, held: &Residents) -> Option<(f64, f64)> {
+        let (endpoint, busy) = (known.endpoint, &*known.busy);
         let others = || held.models.iter().filter(|held| Some(held.place) != known.card.place);
         let need = known.card.bytes;
         let (count, used) = others().fold((0, 0), |(count, sum), held| (count + 1, sum + held.bytes));

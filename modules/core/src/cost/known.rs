@@ -22,8 +22,6 @@ pub struct Asked<'a> {
     table: &'a Endpoints,
     candidates: &'a [EndpointId],
     now: Time,
-    /// The request knows no caps.
-    uncapped: bool,
     /// The number of its model.
     number: u64,
 }
@@ -31,8 +29,8 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// What the context asks for.
     pub fn of(request: &'a RequestFacts, cx: &Context<'a>) -> Asked<'a> {
-        let (table, candidates, now, uncapped) = (cx.table, cx.candidates, cx.now, cx.uncapped);
-        Asked { request, table, candidates, now, uncapped, number: number(request.model.as_deref()) }
+        let (table, candidates, now) = (cx.table, cx.candidates, cx.now);
+        Asked { request, table, candidates, now, number: number(request.model.as_deref()) }
     }
 
     /// The request on each candidate that can be priced: those of weight 0 never take a request, those with a cap of 0
@@ -41,17 +39,9 @@ impl<'a> Asked<'a> {
         let candidates = self.candidates.iter().filter_map(move |id| self.table.row(*id));
         let known = candidates.filter(|(endpoint, _)| endpoint.spec.weight > 0).map(move |(endpoint, note)| {
             let (card, busy) = noted(note, endpoint, &self);
-            Known {
-                endpoint,
-                request: self.request,
-                now: self.now,
-                uncapped: self.uncapped,
-                card,
-                busy,
-                note: Some(note),
-            }
+            Known { endpoint, request: self.request, now: self.now, card, busy, note: Some(note) }
         });
-        known.filter(|known| known.uncapped || known.card.cap != Some(0))
+        known.filter(|known| known.request.uncapped || known.card.cap != Some(0))
     }
 }
 
@@ -63,8 +53,6 @@ pub struct Known<'a> {
     pub request: &'a RequestFacts,
     /// The moment.
     pub now: Time,
-    /// The request knows no caps.
-    uncapped: bool,
     /// Its model there.
     pub(super) card: Found<'a, Card>,
     /// Our jobs there.
@@ -133,7 +121,7 @@ impl<'a> Known<'a> {
         let busy = Busy::of(endpoint, now);
         let card = Found::New(Box::new(Card::of(endpoint, request.model.as_deref(), &busy)));
         let busy = Found::New(Box::new(busy));
-        Known { endpoint, request, now, uncapped: request.uncapped, card, busy, note: None }
+        Known { endpoint, request, now, card, busy, note: None }
     }
 
     /// What is known of the model there.
@@ -197,16 +185,13 @@ impl<'a> Known<'a> {
 
     /// True if the request may go there now: the endpoint has a free slot, or the request knows no caps.
     pub fn is_free(&self) -> bool {
-        self.uncapped || self.endpoint.has_room(self.card.cap, self.now)
+        self.request.uncapped || self.endpoint.has_room(self.card.cap, self.now)
     }
 
     /// True if this request may start here now: see [`Endpoint::may_take`].
     pub fn may_take(&self) -> bool {
-        if self.request.uncapped {
-            return true;
-        }
         let jobs = || self.runner().map_or(0, |runner| runner.jobs);
         let has_slot = |full: u32| jobs() < self.endpoint.grown(full, self.now);
-        self.endpoint.has_room(self.card.cap, self.now) && self.card.model_cap.is_none_or(has_slot)
+        self.request.uncapped || (self.is_free() && self.card.model_cap.is_none_or(has_slot))
     }
 }
