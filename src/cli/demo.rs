@@ -102,16 +102,20 @@ fn welcome(listen: &str, engines: &Engines) -> String {
 struct Narrator;
 
 impl Write for Narrator {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) {
-            say(sentence(&line));
-        }
-        Ok(line.len())
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        sentences(lines).for_each(say);
+        Ok(lines.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stdout().flush()
     }
+}
+
+/// What whole lines say, one or several: those that come close together are written at once.
+fn sentences(lines: &[u8]) -> impl Iterator<Item = String> {
+    let lines = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    lines.map(|line| sentence(&line))
 }
 
 fn sentence(line: &serde_json::Value) -> String {
@@ -142,4 +146,16 @@ fn end_after(seconds: u64) {
             log::error!("cannot end by itself: {error}");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_written_at_once_are_all_told() {
+        let told: Vec<String> = sentences(b"{\"path\":\"/one\"}\n{\"path\":\"/two\"}\n").collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("/one") && told[1].contains("/two"), "{told:?}");
+    }
 }
